@@ -1,0 +1,127 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""The project's own rules: what a reader may rely on in every part of the tree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+TOP = Path(__file__).resolve().parents[2]
+SHIPPED = ("plugins", "roles", "playbooks", "meta", "examples", "docs")
+
+
+def tracked(*paths: str) -> list[Path]:
+    """Files that git tracks or would track; a copy without git is searched whole."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *paths],
+        cwd=TOP,
+        capture_output=True,
+        check=True,
+    )
+    return [TOP / name for name in listing.stdout.decode().split("\0") if name and (TOP / name).is_file()]
+
+
+def text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        return ""
+
+
+MODULES = sorted(p.stem for p in (TOP / "plugins/modules").glob("*.py"))
+ROLES = sorted(p.name for p in (TOP / "roles").iterdir() if (p / "meta/main.yml").exists())
+PLAYBOOKS = sorted(p.stem for p in (TOP / "playbooks").glob("*.yml"))
+FILTERS = sorted(p.stem for p in (TOP / "plugins/filter").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def tests_text() -> str:
+    """All that tests say, in one string."""
+    me = Path(__file__).resolve()
+    return "\n".join(text(p) for p in tracked("tests", "extensions", "tools") if p.resolve() != me)
+
+
+@pytest.mark.parametrize("name", [*MODULES, *FILTERS])
+def test_plugin_has_a_test_that_names_it(name: str, tests_text: str) -> None:
+    assert re.search(rf"\b{name}\b", tests_text), f"no test names {name}"
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_role_has_documentation_and_specification(name: str) -> None:
+    role = TOP / "roles" / name
+    assert (role / "README.md").stat().st_size > 200, f"roles/{name}/README.md says too little"
+    spec = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
+    assert "main" in spec, f"roles/{name}: no specification of its main entry point"
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_role_defaults_agree_with_its_specification(name: str) -> None:
+    role = TOP / "roles" / name
+    spec = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
+    options: dict[str, Any] = {}
+    for entry in spec.values():
+        options.update(entry.get("options") or {})
+    file = role / "defaults/main.yml"
+    defaults: dict[str, Any] = yaml.safe_load(file.read_text()) or {} if file.exists() else {}
+    assert set(defaults) <= set(options), f"roles/{name}: defaults that the specification does not know"
+    for key, value in defaults.items():
+        said = options[key].get("default")
+        if isinstance(value, str) and "{{" in value:
+            continue  # computed; the specification describes it in words
+        if said is not None or not isinstance(value, dict | list):
+            assert said == value, f"roles/{name}: {key} is {value!r} in defaults, {said!r} in the specification"
+
+
+def test_nothing_outside_the_lab_knows_the_lab() -> None:
+    """Its names and addresses (RFC 2544's network) are in its role and playbook alone."""
+    lab = re.compile(r"198\.1[89]\.\d|\blab_\w+|seedcloud[-_]lab|roles/lab|role: *\S*\blab\b")
+    found = []
+    for path in tracked(*SHIPPED):
+        name = path.relative_to(TOP).as_posix()
+        if name.startswith("roles/lab/") or name in ("playbooks/lab.yml", "docs/interfaces.md"):
+            continue
+        found += [f"{name}:{n}: {line.strip()}" for n, line in enumerate(text(path).splitlines(), 1) if lab.search(line)]
+    assert not found, "\n".join(found)
+
+
+def test_every_source_file_names_its_licence() -> None:
+    missing = [
+        path.relative_to(TOP).as_posix()
+        for path in tracked("plugins", "roles", "playbooks", "tests", "tools", "meta", "examples")
+        if path.suffix in (".py", ".yml", ".yaml", ".sh", ".j2") and "SPDX-License-Identifier" not in text(path)[:600]
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def test_no_registry_and_no_path_of_one_machine() -> None:
+    """A tool knows its own mirror; this tree works wherever it is cloned."""
+    hosts = re.compile(r"(?:deb|security)\.debian\.org|pypi\.org|files\.pythonhosted|npmjs\.org|/work/main|/root/\.pyenv")
+    me = Path(__file__).resolve()
+    found = [
+        f"{path.relative_to(TOP)}:{n}"
+        for path in tracked()
+        if path.resolve() != me
+        for n, line in enumerate(text(path).splitlines(), 1)
+        if hosts.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_playbook_is_documented_and_tried(name: str, tests_text: str) -> None:
+    readme = text(TOP / "README.md")
+    assert re.search(rf"\b{name}\b", readme), f"README.md does not mention the playbook {name}"
+    assert re.search(rf"\b{name}\b", tests_text), f"no test names the playbook {name}"
+
+
+def test_playbooks_hold_roles_and_imports_only() -> None:
+    """A playbook is a list of plays; what is done stands in roles."""
+    line = yaml.safe_load((TOP / "playbooks/deploy_overcloud.yml").read_text())
+    assert all(set(play) <= {"name", "ansible.builtin.import_playbook"} for play in line)
