@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""How a node is reached."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: node_connection
+author: [The seedcloud.openstack authors (@seedcloud)]
+version_added: 0.1.0
+short_description: Say how Ansible connects to a node
+description:
+  - Through the seed, as Ansible connects to the seed itself, with strict checking of the host key that the node's agent
+    reported to the seed. No file is kept on the controller.
+  - Connection variables that the inventory sets for the host itself are returned as they are.
+  - For a host that is no node, its own variables are returned, so that a task can be delegated to the seed.
+positional: groups, host
+options:
+  _input:
+    description: RV(ignore:hostvars) of the play.
+    type: dict
+    required: true
+  groups:
+    description: RV(ignore:groups) of the play.
+    type: dict
+    required: true
+  host:
+    description: Name of the host.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Ask the nodes for their kernel
+  hosts: seedcloud_nodes
+  gather_facts: false
+  vars:
+    connection: "{{ hostvars | seedcloud.openstack.node_connection(groups, inventory_hostname) }}"
+    ansible_host: "{{ connection.host }}"
+    ansible_user: "{{ connection.user }}"
+    ansible_ssh_common_args: "{{ connection.common_args }}"
+  tasks:
+    - name: Ask for the kernel
+      ansible.builtin.command: uname -r
+      changed_when: false
+"""
+
+RETURN = r"""
+_value:
+  description: Values of C(ansible_host), C(ansible_user) and C(ansible_ssh_common_args).
+  type: dict
+  sample: {host: 192.0.2.11, user: debian, common_args: "-o 'ProxyCommand=ssh -W [%h]:%p -- 192.0.2.2' -o ..."}
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.connect import node_connection
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.read import NODES, SEED
+
+
+def connection(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], host: str) -> dict[str, Any]:
+    seed = next(iter(groups.get(SEED, [])), "")
+    return node_connection(host, hostvars[host], seed, hostvars[seed] if seed else {}, host in groups.get(NODES, []))
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"node_connection": connection}
