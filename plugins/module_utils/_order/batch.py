@@ -1,0 +1,163 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""One call for many nodes: what becomes of each, where none of them harms another."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._journal.files import node_folder
+from .orders import Held, Lease, Orders, Progress, node_lock, progress
+from .wanted import OrderFault, Wanted, parse_wanted
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a task says once for all its nodes."""
+
+    run: str
+    lease: float
+    lock_timeout: float
+    stalled_after: float
+    check_mode: bool
+
+
+def _failure(code: str, msg: str) -> dict[str, Any]:
+    return {"changed": False, "failed": True, "code": code, "msg": msg}
+
+
+def _diff(name: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> dict[str, str]:
+    def text(order: Mapping[str, Any] | None) -> str:
+        return json.dumps(order, indent=2, sort_keys=True) + "\n" if order else ""
+
+    header = f"nodes/{name}/order.json"
+    return {"before_header": header, "after_header": header, "before": text(before), "after": text(after)}
+
+
+def _order(orders: Orders, settings: Settings, wanted: Wanted, lease: Lease | None, names: set[str]) -> dict[str, Any]:
+    rival = orders.rival(wanted)
+    if rival is not None and rival not in names:
+        raise OrderFault(
+            f"{wanted.mac} or {wanted.address} belongs to {rival}; forget that node first (state absent), "
+            "or give this one its own"
+        )
+    current = orders.current(wanted.name)
+    generation = int(current["generation"]) if current else 0
+    so_far = progress(orders.root, wanted.name, generation) if current else Progress(done=True)
+    going_on = so_far.going_on(settings.stalled_after)
+    joined = going_on and current is not None and current["fingerprint"] == wanted.fingerprint
+    held = lease is not None and lease.held_by_other(settings.run)
+    if lease is not None and held and going_on and not joined:
+        raise Held(lease.run, lease.until)
+    if not joined:
+        generation, so_far = generation + 1, Progress()
+    changed = not (joined and orders.published(wanted, generation) and orders.reserved(wanted))
+    if lease is not None:
+        if not held:
+            lease.take(settings.run, settings.lease)
+        if not joined:
+            orders.write(wanted, generation, settings.run)
+        changed = orders.publish(wanted, generation, settings.run) or not joined
+    after = json.loads(wanted.text(generation, settings.run))
+    return {
+        "changed": changed,
+        "failed": False,
+        "code": "joined" if joined else "ordered",
+        "msg": f"joined generation {generation} at {so_far.last_event or 'its start'}" if joined else "",
+        "generation": generation,
+        "joined": joined,
+        "fingerprint": wanted.fingerprint,
+        "run": str(current["run"]) if joined and current else settings.run,
+        "last_event": so_far.last_event,
+        "claimed_by": so_far.claimed_by,
+        # A write that goes on must never see its power cut; before it, another start costs nothing.
+        "needs_boot": not (so_far.powered_on or so_far.agent_seen or so_far.claimed_by),
+        "diff": _diff(wanted.name, current, after) if not joined else None,
+    }
+
+
+def _withdraw(orders: Orders, settings: Settings, node: Mapping[str, Any], forget: bool) -> dict[str, Any]:
+    name = node["name"]
+    current = orders.current(name)
+    generation = int(current["generation"]) if current else 0
+    result = {"changed": False, "failed": False, "code": "withdrawn", "msg": "", "generation": generation}
+    if node.get("generation") not in (None, generation):
+        return {**result, "code": "superseded", "msg": f"generation {generation} is another run's"}
+    reserved = (orders.dhcp_hosts / name).exists()
+    if settings.check_mode:
+        open_ = bool(orders.awaited_folders(name)) or bool(current and not progress(orders.root, name, generation).done)
+        return {**result, "changed": open_ or (forget and reserved)}
+    if not node_folder(orders.root, name).is_dir():
+        return {**result, "changed": orders.forget(name) if forget else False}
+    with node_lock(orders.root, name) as lease:
+        changed = orders.withdraw(name, settings.run)
+        if forget:
+            changed |= orders.forget(name)
+        lease.release(settings.run)
+    return {**result, "changed": changed}
+
+
+def _guarded(action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return action()
+    except (OrderFault, ValueError) as error:
+        return _failure("bad_order", str(error))
+    except Held as error:
+        return _failure("locked", str(error))
+    except OSError as error:
+        return _failure("seed_error", str(error))
+
+
+def _order_locked(orders: Orders, settings: Settings, wanted: Wanted, names: set[str]) -> dict[str, Any]:
+    if settings.check_mode:
+        return _order(orders, settings, wanted, None, names)
+    with node_lock(orders.root, wanted.name) as lease:
+        return _order(orders, settings, wanted, lease, names)
+
+
+def order_nodes(orders: Orders, settings: Settings, nodes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Order all of them; nodes that another run holds are tried again until `lock_timeout`."""
+    names = {node["name"] for node in nodes}
+    results: dict[str, dict[str, Any]] = {}
+    deadline = time.monotonic() + settings.lock_timeout
+
+    def one(node: Mapping[str, Any]) -> dict[str, Any]:
+        return _guarded(lambda: _order_locked(orders, settings, parse_wanted(orders.root, node), names))
+
+    pending = list(nodes)
+    while pending:
+        results.update({node["name"]: one(node) for node in pending})
+        pending = [node for node in pending if results[node["name"]]["code"] == "locked"]
+        if not pending or time.monotonic() >= deadline:
+            break
+        time.sleep(1)
+    return results
+
+
+def withdraw_nodes(
+    orders: Orders, settings: Settings, nodes: Sequence[Mapping[str, Any]], forget: bool
+) -> dict[str, dict[str, Any]]:
+    """End the waiting for all of them, and forget their reservations if told so."""
+
+    def one(node: Mapping[str, Any]) -> dict[str, Any]:
+        return _guarded(lambda: _withdraw(orders, settings, node, forget))
+
+    return {node["name"]: one(node) for node in nodes}
+
+
+def seed_fault(root: Path) -> str | None:
+    """What keeps orders from working under this root, or None."""
+    folders = [root / "nodes", root / "awaited", root / "dhcp" / "hosts"]
+    missing = [str(folder) for folder in folders if not folder.is_dir()]
+    if missing:
+        return f"{', '.join(missing)}: no such folder; deploy the seed first"
+    if folders[0].stat().st_dev != folders[1].stat().st_dev:
+        # nginx would take a claim by copying it, and two agents could both succeed.
+        return f"{folders[0]} and {folders[1]} are on two file systems; a claim can be taken once on one only"
+    return None
