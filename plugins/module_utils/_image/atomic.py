@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
-
-TEMPORARY = ".seedcloud-"  # what a killed run leaves behind begins with this
 
 
 def sync(path: Path) -> None:
@@ -23,22 +21,17 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def commit(temporary: Path, dest: Path) -> None:
-    """Give a finished file its name; what had the name before is served until then."""
-    sync(temporary)
-    temporary.replace(dest)
-    sync(dest.parent)
-
-
 @contextlib.contextmanager
-def temporary_beside(dest: Path) -> Iterator[Path]:
-    """An empty file of our own on the file system of `dest`; gone afterwards unless it was committed."""
-    fd, name = tempfile.mkstemp(prefix=TEMPORARY, dir=dest.parent)
-    os.close(fd)
+def replacing(dest: Path, prefix: str = ".seedcloud-") -> Iterator[Path]:
+    """A free name beside `dest`: what the block makes there becomes `dest`, and is taken away if the block fails."""
+    temporary = dest.parent / f"{prefix}{uuid.uuid4().hex}"
     try:
-        yield Path(name)
+        yield temporary
+        sync(temporary)
+        temporary.replace(dest)
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+    sync(dest.parent)
 
 
 def make_folder(path: Path) -> None:
@@ -51,7 +44,7 @@ def make_folder(path: Path) -> None:
 
 def write(dest: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a small file."""
-    with temporary_beside(dest) as temporary:
+    with replacing(dest) as temporary:
+        temporary.touch(mode=0o600, exist_ok=False)
         temporary.write_bytes(content)
         temporary.chmod(mode)
-        commit(temporary, dest)

@@ -113,9 +113,8 @@ _DISK: dict[Format, Callable[[Firmware | None], list[str]]] = {
 # GRUB that was started with a configuration of its own does not look for the node's file by itself.
 _GRUB_DISPATCH = [
     f"regexp {' '.join(f'--set={n}:m{n}' for n in range(1, 7))} '{':'.join(['(..)'] * 6)}' \"$net_default_mac\"",
-    'if [ -f "$prefix/grub.cfg-01-$m1-$m2-$m3-$m4-$m5-$m6" ]; then',
+    # No test whether it exists: GRUB tests by listing the folder, which TFTP cannot do.
     'source "$prefix/grub.cfg-01-$m1-$m2-$m3-$m4-$m5-$m6"',
-    "fi",
 ]
 
 
