@@ -14,8 +14,8 @@ version_added: 0.1.0
 author:
   - The seedcloud.openstack authors (@seedcloud)
 description:
-  - Reads the manifests of this collection's service roles, renders them with the host's variables, and compiles them into
-    one plan for M(seedcloud.openstack.service_apply). Nothing is changed, on the controller or on the host.
+  - Reads the manifests of this collection's service roles, renders them with the host's variables, and compiles them
+    into one plan for M(seedcloud.openstack.service_apply). Nothing is changed, on the controller or on the host.
   - Every fault of the configuration is reported at once.
   - The plan holds markers where secrets go, so it can be shown, compared and kept; the values are returned beside it.
 notes:

@@ -187,9 +187,13 @@ def _folder(item: Manifest) -> dict[str, Any]:
     return {"owner": "root", "group": "root", "mode": "0755", **{k: v for k, v in item.items() if k != "where"}}
 
 
+def _is_users(path: str) -> bool:
+    return path.startswith(f"{DEFINITIONS}/")
+
+
 def _is_shared(path: str) -> bool:
     """Files that another service's unit reads."""
-    return path.startswith((f"{haproxy.FOLDER}/", f"{DEFINITIONS}/"))
+    return path.startswith(f"{haproxy.FOLDER}/") or _is_users(path)
 
 
 def _json(data: Any) -> str:
@@ -204,9 +208,17 @@ def _tie(nodes: list[Node], items: Collection[str]) -> list[str]:
         for node in nodes
         if node["kind"] == "files" and any(f["path"].startswith(haproxy.FOLDER + "/") for f in node["files"])
     }
+    users = {node["id"] for node in nodes if node["kind"] == "files" and any(_is_users(f["path"]) for f in node["files"])}
+    platform = ("mariadb:", "rabbitmq:", "memcached:", "loadbalancer:", "ovn:")
     lost = []
     for node in nodes:
-        after = {*node["after"], *(frontends if node.get("unit") == "haproxy.service" else ())}
+        after = {*node["after"]}
+        if node.get("unit") == "haproxy.service":
+            after |= frontends
+        elif node.get("unit") == "rabbitmq-server.service":
+            after |= users  # it takes the definitions that are there when it first starts
+        elif node["kind"] == "unit" and not node["id"].startswith(platform) and "rabbitmq:ready" in known:
+            after.add("rabbitmq:ready")  # Debian's units want rabbitmq-server and would start it unconfigured
         lost += [f"{node['id']}: after {name!r}, which no manifest has" for name in sorted(after - set(items))]
         node["after"] = sorted(name for name in after if name in known and known[name]["phase"] == node["phase"])
     return lost
