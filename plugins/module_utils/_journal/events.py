@@ -159,4 +159,6 @@ def access_event(line: bytes, node: str, generation: int, seq: int) -> dict[str,
     hop = next((hop for prefix, hop in _ACCESS_HOPS if path.startswith(prefix)), "agent")
     data = {"method": method, "status": status, "path": printable(path)}
     msg = f"{method} {path}: {status}"
-    return make_event(received, node, generation, "http", "http_refused", hop=hop, msg=msg, data=data, seq=seq)
+    return make_event(
+        received, node, generation, "http", "http_refused", level="error", hop=hop, msg=msg, data=data, seq=seq
+    )
