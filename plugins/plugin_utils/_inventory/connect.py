@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+
 def _first(variables: Mapping[str, Any], *names: str) -> Any:
     return next((variables[name] for name in names if variables.get(name) not in (None, "")), None)
 

@@ -68,3 +68,19 @@ def node_records(inventory: Inventory) -> list[dict[str, Any]]:
         }
 
     return [record(host, node) for host, node in present.items()]
+
+
+def seed_record(inventory: Inventory) -> dict[str, Any]:
+    """Where the seed is, and what it gives to nodes."""
+    seed = inventory.seed
+    return {
+        "name": inventory.seed_name,
+        "address": seed["seed_address"],
+        "port": seed["seed_http_port"],
+        "interface": seed["seed_interface"],
+        "root": seed["seed_root"],
+        "domain": seed["seedcloud_domain"],
+        "region": seed["seedcloud_region"],
+        "image": (seed["seedcloud_image"] or {}).get("name"),
+        "ssh": {"user": seed["seedcloud_ssh_user"], "authorized_keys": seed["seedcloud_ssh_authorized_keys"]},
+    }

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What provisioning does to which node, and what became of it: decisions as pure functions, for run, check and plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+Result = Mapping[str, Any]
+
+LOOK_AT = {
+    "bmc": "the BMC's address, cable and account (node_bmc)",
+    "dhcp": "the boot NIC's MAC, cable and VLAN, and journalctl -u seedcloud-dnsmasq on the seed",
+    "loader": "the node's console and the seed's TFTP",
+    "kernel": "the node's console and the seed's nginx",
+    "agent": "the node's console",
+    "disk": "node_root_device",
+    "claim": "whether two machines boot as this node",
+    "image": "the node's disk, and the image on the seed",
+    "configure": "the node's console",
+    "reboot": "the node's console",
+    "ssh": "the node's console, and node_networks.provisioning",
+}
+
+
+DOES = {
+    "none": "nothing to do",
+    "settle": "power on if it is off, and wait for SSH",
+    "deploy": "order, boot from the network, write {image} to the root device",
+}
+
+
+def node_actions(
+    records: Iterable[Record], reached: Mapping[str, Result], image: str | None, redeploy: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """name -> action (none, settle, deploy), why, and both as a line for people.
+
+    A node that was written with the wanted image is never ordered anew by itself, whatever it looks like now.
+    """
+
+    def decide(name: str) -> tuple[str, str]:
+        node = reached.get(name, {})
+        if name in redeploy:
+            return "deploy", "node_redeploy names it"
+        if not node or node["code"] == "not_deployed":
+            return "deploy", "it is not deployed"
+        if node["image"] != image:
+            return "deploy", f"it was deployed with {node['image']}"
+        if node["code"] == "up":
+            return "none", f"it runs {image}"
+        return "settle", f"it was deployed with {image} but does not answer by SSH"
+
+    decided = {record["name"]: decide(record["name"]) for record in records}
+    does = {action: text.format(image=image or "the image, once it is built,") for action, text in DOES.items()}
+    return {
+        name: {"action": action, "why": why, "line": f"{name}: {does[action]} ({why})"}
+        for name, (action, why) in decided.items()
+    }
+
+
+def node_fields(
+    records: Iterable[Record], keys: Sequence[str], results: Mapping[str, Result] | None = None
+) -> list[dict[str, Any]]:
+    """Of each record only these keys, for modules that take no more; what the record has not, its result has."""
+    return [
+        {key: record[key] if key in record else (results or {})[record["name"]][key] for key in keys}
+        for record in records
+    ]
+
+
+def nodes_where(
+    records: Iterable[Record], results: Mapping[str, Result] | None, key: str, value: object
+) -> list[Record]:
+    """The records of nodes whose result has this value. A step that was skipped has no results."""
+    return [record for record in records if (results or {}).get(record["name"], {}).get(key) == value]
+
+
+def refusal(events: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The last refusal to wipe, with the hash of the plan that it became part of."""
+    found: dict[str, Any] | None = None
+    for event in events:
+        if event["event"] == "wipe_refused":
+            found = dict(event["data"])
+        elif event["event"] == "wipe_planned" and found is not None:
+            found["plan"] = event["data"].get("plan")
+    return found
+
+
+def confirmed(confirm: str | None, refused: Mapping[str, Any] | None) -> str | None:
+    """The node's own hash, whichever hash the operator gave; one that fits nothing is the agent's to refuse."""
+    return refused["hash"] if confirm and refused and refused.get("plan") == confirm else confirm
+
+
+def node_orders(
+    records: Iterable[Record],
+    seed: Mapping[str, Any],
+    images: Mapping[str, Any],
+    journals: Mapping[str, Any],
+    *,
+    action: str = "deploy",
+    arguments: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """What module node_order takes. `seed`: address, port, ssh (user, authorized_keys)."""
+    url = f"http://{seed['address']}:{seed['port']}"
+    ramdisk = f"{url}/ramdisks/{images['ramdisk']['name']}"
+    golden = images["golden"]
+
+    def order(record: Record) -> dict[str, Any]:
+        common = {"action": action, "root_device": record["root_device"], "after": "reboot"}
+        if action != "deploy":
+            return common
+        refused = refusal(journals.get(record["name"], {}).get("events", []))
+        return common | {
+            "image": {key: golden[key] for key in ("name", "sha256", "size", "compressed_size")}
+            | {
+                "url": f"/images/{golden['name']}.raw.zst",
+                "block_map": f"/images/{golden['name']}.map.json",
+                "format": "raw.zst",
+            },
+            "wipe": {"confirmed": confirmed(record["wipe_confirm"], refused)},
+            "files": record["files"],
+            "ssh": dict(seed["ssh"]),
+        }
+
+    return [
+        {
+            "name": record["name"],
+            "boot_mac": record["boot_mac"],
+            "address": record["address"],
+            "firmware": record["firmware"],
+            "boot": {
+                "kernel": f"{ramdisk}/vmlinuz",
+                "initrd": [f"{ramdisk}/initrd"],
+                "cmdline": [
+                    f"seedcloud.url={url}",
+                    f"BOOTIF=01-{record['boot_mac'].replace(':', '-')}",
+                    *arguments,
+                ],
+            },
+            "order": order(record),
+        }
+        for record in records
+    ]
+
+
+def node_events(results: Mapping[str, Result], event: str, orders: Mapping[str, Result]) -> list[dict[str, Any]]:
+    """Journal entries for the nodes that a BMC module served."""
+    return [
+        {
+            "node": name,
+            "generation": orders[name]["generation"],
+            "event": event,
+            "source": "bmc",
+            "hop": "bmc",
+            "msg": result["msg"],
+            "once": True,
+        }
+        for name, result in results.items()
+        if not result["failed"]
+    ]
+
+
+def plan_hash(hashes: Iterable[str]) -> str:
+    """One hash that names all the disks that the run would destroy. Of one node it is the node's own."""
+    ordered = sorted(hashes)
+    return ordered[0] if len(ordered) == 1 else hashlib.sha256(json.dumps(ordered).encode()).hexdigest()
+
+
+def disk_line(disk: Mapping[str, Any]) -> str:
+    name = " ".join(str(disk[key]) for key in ("name", "serial", "wwn") if disk.get(key))
+    size = f" {disk['size'] / 1024**3:.0f} GiB" if disk.get("size") else ""
+    return f"{name}{size} holds {', '.join(disk.get('contents') or ['nothing'])}"
+
+
+def wipe_refusals(journals: Mapping[str, Any]) -> dict[str, Any]:
+    """What the nodes' last orders refused to wipe: the hash that confirms it, lines for people, journal entries.
+
+    Each refused node's journal is told which plan it is part of, so that a later run, limited or not, knows.
+    """
+    nodes = {name: found for name, told in sorted(journals.items()) if (found := refusal(told.get("events", [])))}
+    if not nodes:
+        return {"hash": None, "nodes": [], "lines": [], "events": []}
+    plan = plan_hash(found["hash"] for found in nodes.values())
+    confirm = f"node_wipe_confirm: {plan}"
+    lines = [f"{name}: {disk_line(disk)}" for name, found in nodes.items() for disk in found.get("disks", [])]
+    return {
+        "hash": plan,
+        "nodes": list(nodes),
+        "lines": [*lines, f"To destroy all of this, set {confirm}"],
+        "events": [
+            {
+                "node": name,
+                "event": "wipe_planned",
+                "hop": "disk",
+                "msg": f"confirm with {confirm}",
+                "data": {"plan": plan},
+            }
+            for name in nodes
+        ],
+    }
+
+
+def node_verdicts(results: Sequence[Mapping[str, Result]]) -> dict[str, dict[str, Any]]:
+    """name -> {hop, code, msg} of the nodes that failed, by the first result that says so."""
+    failed: dict[str, dict[str, Any]] = {}
+    for result in results:
+        for name, node in (result.get("nodes") or {}).items():
+            if node["failed"] and name not in failed:
+                hop = node.get("hop") or ("bmc" if str(node["code"]).startswith("bmc_") else "agent")
+                look = f"; look at {LOOK_AT[hop]}" if node["code"] != "timeout" else ""
+                msg = f"{name} stopped at hop {hop} ({node['code']}): {node['msg']}{look}"
+                failed[name] = {"hop": hop, "code": node["code"], "msg": msg}
+    return failed
