@@ -156,29 +156,32 @@ class ActionModule(ActionBase):
                 task_vars,
             )
             now = time.monotonic()
-            for node in pending:
-                self._hear(node, told, until, width, now)
+            self._hear(pending, told["nodes"], until, width, now)
             for node in pending:
                 if node.result is None:
                     self._lose_patience(node, now - start, now - node.heard, args["silence"])
+                    if node.result is not None:
+                        display.display(f"{node.name:<{width}}  {node.result['msg']}", color="red")
             self._note_failures([n for n in pending if n.result and n.result["code"] == "timeout"], args, task_vars)
 
-    def _hear(self, node: Watched, told: dict[str, Any], until: set[str], width: int, now: float) -> None:
-        answer = told["nodes"][node.name]
-        if answer["failed"]:
-            node.end(answer["code"], answer["msg"])
-            return
-        node.cursor = answer["cursor"]
-        if node.generation is None:
-            node.generation = answer["generation"]
-        for event in answer["events"]:
-            if node.base is None:
-                node.base = seconds_of(event["received"])
-            display.display(line(node, event, width), color="red" if event["level"] == "error" else None)
-            node.heard = now
-            node.take(event, until)
-            if node.result is not None:
-                break
+    def _hear(self, pending: list[Watched], told: dict[str, Any], until: set[str], width: int, now: float) -> None:
+        events = []
+        for node in pending:
+            answer = told[node.name]
+            if answer["failed"]:
+                node.end(answer["code"], answer["msg"])
+                continue
+            node.cursor = answer["cursor"]
+            if node.generation is None:
+                node.generation = answer["generation"]
+            if node.base is None and answer["events"]:
+                node.base = seconds_of(answer["events"][0]["received"])
+            events += [(event["received"], event, node) for event in answer["events"]]
+        for _, event, node in sorted(events, key=lambda item: item[0]):
+            if node.result is None:
+                display.display(line(node, event, width), color="red" if event["level"] == "error" else None)
+                node.heard = now
+                node.take(event, until)
 
     def _lose_patience(self, node: Watched, waited: float, silent: float, silence: float) -> None:
         if waited < node.timeout and silent < silence:

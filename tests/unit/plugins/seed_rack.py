@@ -182,9 +182,7 @@ class Rack:
 
     # -- what machines do
 
-    def ask(
-        self, host: str, method: str, path: str, body: bytes | None = None, **headers: str
-    ) -> tuple[int, bytes]:
+    def ask(self, host: str, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         """One request of a machine."""
         with self.inside(host):
             connection = http.client.HTTPConnection(SEED, PORT, timeout=10)

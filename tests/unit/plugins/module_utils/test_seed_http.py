@@ -193,9 +193,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("method", "path", "destination"), HOSTILE)
-def test_hostile_request_changes_nothing(
-    seed: Rack, generation: int, method: str, path: str, destination: str
-) -> None:
+def test_hostile_request_changes_nothing(seed: Rack, generation: int, method: str, path: str, destination: str) -> None:
     boot_id = "ab" * 16
     names = {"g": str(generation), "id": boot_id, "ID": boot_id.upper()}
 
