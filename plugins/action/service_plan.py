@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""Compile a host's plan on the controller (see plugins/modules/service_plan.py for its documentation)."""
+"""Compile a host's plan on the controller (plugins/modules/service_plan.py documents it)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.seedcloud.openstack.plugins.plugin_utils._compiler import CompileError, compile_plan, roles
-from ansible_collections.seedcloud.openstack.plugins.plugin_utils._compiler.manifest import items, prune
-from ansible_collections.seedcloud.openstack.plugins.plugin_utils._compiler.secrets import catalogue, marker
-from ansible_collections.seedcloud.openstack.plugins.plugin_utils._compiler.view import cloud_view, host
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._compiler import CompileError
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._compiler.render import render_plan, secret_values
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._compiler.view import host
 
 
 class ActionModule(ActionBase):
@@ -38,53 +37,17 @@ class ActionModule(ActionBase):
                 "secrets": {"type": "dict", "default": {}, "no_log": True},
             }
         )
-        try:
-            result |= self._compile(args, variables)
-        except CompileError as error:
-            raise AnsibleActionFail("The services' configuration cannot be compiled:\n" + str(error)) from error
-        except ValueError as error:
-            raise AnsibleActionFail(str(error)) from error
-        return result
 
-    def _compile(self, args: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
-        defaults, role_vars, manifests = roles.load(
-            lambda path: self._loader.load_from_file(path, trusted_as_template=True)
-        )
-        if unknown := sorted(set(args["services"]) - set(manifests)):
-            raise CompileError([f"{name}: no role of this collection holds such a manifest" for name in unknown])
-        node = next((record for record in args["records"] if record["name"] == args["node"]), None)
-        if node is None:
-            raise CompileError([f"{args['node']}: is in no node record"])
-        cloud = cloud_view(
-            args["records"],
-            args["networks"],
-            region=args["region"],
-            domain=args["domain"],
-            internal_address=args["internal_address"],
-            public_address=args["public_address"],
-        )
-        known = catalogue(list(manifests.values()))
-        context = {
-            **defaults,
-            **variables,
-            **role_vars,
-            **{name: marker(name) for name in known},
-            "node": node,
-            "cloud": cloud,
-        }
-        templar = self._templar.copy_with_new_env(available_variables=context)
-        rendered = [
-            templar.template(prune(manifests[name], node["roles"]))
-            for name in args["services"]
-            if set(manifests[name]["where"]) & set(node["roles"])
-        ]
-        plan = compile_plan(rendered, node, cloud, known, items(list(manifests.values())))
-        given = self._templar.copy_with_new_env(available_variables=variables)
-        values = {
-            name: given.template(variables[name]) if name in variables else args["secrets"].get(name)
-            for name in plan["secrets"]
-        }
-        if missing := sorted(name for name, value in values.items() if not value):
-            raise CompileError([f"{name}: neither the inventory nor the seed gives this secret" for name in missing])
+        def template(context: Mapping[str, Any], data: Any) -> Any:
+            return self._templar.copy_with_new_env(available_variables=context).template(data)
+
+        def load_file(path: str) -> Any:
+            return self._loader.load_from_file(path, trusted_as_template=True)
+
+        try:
+            plan, cloud = render_plan(load_file, template, variables, args)
+            values = secret_values(plan, template, variables, args["secrets"])
+        except (CompileError, ValueError) as error:
+            raise AnsibleActionFail(f"The services cannot be compiled for {args['node']}:\n{error}") from error
         auth_url = f"http://{host(cloud['public_address'])}:5000/v3"
-        return {"changed": False, "plan": plan, "secrets": values, "auth_url": auth_url}
+        return {**result, "changed": False, "plan": plan, "secrets": values, "auth_url": auth_url}

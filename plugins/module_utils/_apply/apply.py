@@ -20,6 +20,8 @@ from .records import Records
 from .system import ApplyError, Vault, digest, must, run
 from .units import Systemd
 
+_NOT_RELOADED = ("/etc/systemd/", "/etc/default/")  # what only a restart makes a unit read
+
 
 class Applier:
     """Holds what the nodes of one run share."""
@@ -52,6 +54,7 @@ class Applier:
         }
         self._down: set[str] = set()  # in check mode: units that would have been started
         self._states: dict[str, dict[str, str]] = {}
+        self._reloaded = False  # since the states were asked
         self._versions: dict[str, str] = {}
 
     # -- the run -------------------------------------------------------------------------------------------------------
@@ -118,6 +121,9 @@ class Applier:
                 path.unlink()
             else:
                 files.write(item, after)
+        if not self.check and any(path.startswith("/etc/systemd/") for path in done):
+            self._systemd.do("daemon-reload", [])
+            self._reloaded = True
         return {"changed": bool(done), "files": done}
 
     def _keep_diff(self, path: str, old: tuple[str | None, str | None], new: tuple[str | None, str | None]) -> None:
@@ -165,9 +171,7 @@ class Applier:
 
     def _unit(self, node: Node) -> Outcome:
         unit = node["unit"]
-        state = self._states[unit]
-        if state["LoadState"] != "loaded":
-            raise ApplyError(f"{unit} is {state['LoadState']}")
+        state = self._state(unit)
         active = state["ActiveState"] in {"active", "reloading"}
         enabled = state["UnitFileState"] in {"enabled", "static", "indirect", "generated", "alias", "enabled-runtime"}
         if node["state"] == "stopped":
@@ -199,13 +203,26 @@ class Applier:
         self._await(node)
         return outcome
 
+    def _state(self, unit: str) -> dict[str, str]:
+        state = self._states[unit]
+        if self._reloaded:
+            state = self._systemd.show([unit])[unit]
+        if state["LoadState"] == "not-found" and f"/etc/systemd/system/{unit}" in self._contents:
+            if self.check:  # its file would have been written
+                return {**state, "ActiveState": "inactive", "UnitFileState": "disabled"}
+            self._systemd.do("daemon-reload", [])
+            state = self._systemd.show([unit])[unit]
+        if state["LoadState"] != "loaded":
+            raise ApplyError(f"{unit} is {state['LoadState']}")
+        return state
+
     @staticmethod
     def _verb(node: Node, *, active: bool, differing: set[str]) -> str | None:
         if not active:
             return "start"
         if not differing or node["action"] == "none":
             return None
-        if node["action"] == "reload" and not any(path.startswith("/etc/systemd/") for path in differing):
+        if node["action"] == "reload" and not any(path.startswith(_NOT_RELOADED) for path in differing):
             return "reload"
         return "restart"
 

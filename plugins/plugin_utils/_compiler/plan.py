@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -108,11 +109,11 @@ class _Service:
         if (databases := self.manifest.get("databases")) and self.first:
             wanted = [{"name": name, **item} for name, item in databases.items()]
             base.append(add("database", "database", ["mariadb:ready"], databases=wanted))
+        early, late = self._steps(add, [*base, *foreign], "services")
         if (queue := self.manifest.get("queue")) and self.first:
             data = {"address": self.cloud["queue"], "vhost": "/", **queue}
             data["definitions"] = f"{DEFINITIONS}/{self.name}.json"
             base.append(add("queue", "queue", [*files, "rabbitmq:ready"], queue=data))
-        early, late = self._steps(add, [*base, *foreign], "services")
         units = []
         for unit in self._items("units"):
             after = [*files, *map(self._id, unit["after"])] if "after" in unit else [*base, *early]
@@ -208,7 +209,9 @@ def _tie(nodes: list[Node], items: Collection[str]) -> list[str]:
         for node in nodes
         if node["kind"] == "files" and any(f["path"].startswith(haproxy.FOLDER + "/") for f in node["files"])
     }
-    users = {node["id"] for node in nodes if node["kind"] == "files" and any(_is_users(f["path"]) for f in node["files"])}
+    users = {
+        node["id"] for node in nodes if node["kind"] == "files" and any(_is_users(f["path"]) for f in node["files"])
+    }
     platform = ("mariadb:", "rabbitmq:", "memcached:", "loadbalancer:", "ovn:")
     lost = []
     for node in nodes:
@@ -222,6 +225,19 @@ def _tie(nodes: list[Node], items: Collection[str]) -> list[str]:
         lost += [f"{node['id']}: after {name!r}, which no manifest has" for name in sorted(after - set(items))]
         node["after"] = sorted(name for name in after if name in known and known[name]["phase"] == node["phase"])
     return lost
+
+
+def _reduce(nodes: list[Node]) -> None:
+    """Leave out the edges that follow from others: the plan is read by people, too."""
+    after = {node["id"]: set(node["after"]) for node in nodes}
+
+    @functools.cache
+    def above(name: str) -> set[str]:
+        return after[name].union(*(above(other) for other in after[name]))
+
+    for node in nodes:
+        implied = set().union(*(above(other) for other in node["after"]))
+        node["after"] = sorted(set(node["after"]) - implied)
 
 
 def _cycle(nodes: list[Node]) -> list[str]:
@@ -265,6 +281,7 @@ def compile_plan(
             faults.append(f"{name}: is not for {' and '.join(node['roles'])}, but {node['name']}'s plan uses it")
     if faults:
         raise CompileError(faults)
+    _reduce(nodes)
     return {
         "schema": SCHEMA,
         "node": node["name"],
