@@ -7,7 +7,7 @@ RUN := tools/run
 
 .PHONY: help
 help: ## Print this text
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 } /^## / { print "\n" substr($$0, 4) }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 } /^## / { print "\n" substr($$0, 4) }' $(MAKEFILE_LIST)
 
 ## Set-up
 .PHONY: venv deps artifact
@@ -51,7 +51,7 @@ test-quick: ## Lint and unit tests; for every step (under 3 minutes)
 test-all: ## `make test` and what does not fit into CI's time
 	@tools/test everything
 
-lint sanity importer unit integration molecule e2e e2e-aio: ## One part of the tests
+lint sanity importer unit integration molecule e2e e2e-aio: ## One part of them
 	@tools/test $@
 
 bench: deps ## The benchmarks (tests/bench); figures on standard output
