@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,23 +40,22 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644, gid: int = -1, *, durable: bool = False) -> None:
-    """Replace a file in one step. The temporary name begins with a dot: dnsmasq's dhcp-hostsdir skips those.
+    """Replace a file in one step. Its writers hold a lock, so one temporary name does: a killed one's is used again.
 
-    Durable files survive a power cut; the others are made again from these.
+    The name begins with a dot, because dnsmasq's dhcp-hostsdir skips those. Durable files survive a power cut; the
+    others are made again from these.
     """
-    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchown(fd, -1, gid)
-            os.fchmod(fd, mode)
-            if durable:
-                os.fsync(fd)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    temporary = path.parent / f".{path.name}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        os.fchmod(fd, 0o600)
+        os.fchown(fd, -1, gid)
+        file.write(data)
+        file.flush()
+        os.fchmod(fd, mode)
+        if durable:
+            os.fsync(fd)
+    temporary.replace(path)
     if durable:
         sync_folder(path.parent)
 

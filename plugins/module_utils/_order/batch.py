@@ -91,7 +91,7 @@ def _withdraw(orders: Orders, settings: Settings, node: Mapping[str, Any], forge
         return {**result, "code": "superseded", "msg": f"generation {generation} is another run's"}
     reserved = (orders.dhcp_hosts / name).exists()
     if settings.check_mode:
-        open_ = bool(orders.awaited_folders(name)) or bool(current and not progress(orders.root, name, generation).done)
+        open_ = bool(orders.awaited_folder(name)) or bool(current and not progress(orders.root, name, generation).done)
         return {**result, "changed": open_ or (forget and reserved)}
     if not node_folder(orders.root, name).is_dir():
         return {**result, "changed": orders.forget(name) if forget else False}

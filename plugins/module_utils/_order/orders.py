@@ -135,15 +135,11 @@ class Orders:
         order = read_json(node_folder(self.root, node) / "order.json")
         return order if isinstance(order, dict) else None
 
-    def awaited_folders(self, node: str) -> list[Path]:
-        """Where nginx admits this node; more than one after a change of address that was cut off."""
-        if not self.awaited.is_dir():
-            return []
-        return [
-            folder
-            for folder in sorted(self.awaited.iterdir())
-            if not folder.name.startswith(".") and _text(folder / "node").strip() == node
-        ]
+    def awaited_folder(self, node: str) -> Path | None:
+        """Where nginx admits this node, if it does."""
+        address = _text(node_folder(self.root, node) / "address").strip()
+        folder = self.awaited / address
+        return folder if address and _text(folder / "node").strip() == node else None
 
     # -- the steps of an order
 
@@ -164,7 +160,7 @@ class Orders:
         order = read_json(place / "order.json") or {}
         script = _text(place / "boot" / wanted.boot_file)
         return (
-            self.awaited_folders(wanted.name) == [place]
+            self.awaited_folder(wanted.name) == place
             and order.get("generation") == generation
             and script == wanted.boot_script
         )
@@ -191,8 +187,8 @@ class Orders:
             return changed
         place = self.awaited / wanted.address
         self.retire(wanted.name, place)
+        write_atomic(node_folder(self.root, wanted.name) / "address", f"{wanted.address}\n".encode())
         new = self.awaited / f".new-{wanted.name}"
-        shutil.rmtree(new, ignore_errors=True)
         self._folder(new, 0o750)
         self._folder(new / "boot", 0o750)
         self._folder(new / "claim", 0o2770)  # nginx renames out of it
@@ -213,14 +209,17 @@ class Orders:
 
     def retire(self, node: str, place: Path | None = None) -> bool:
         """Nothing is admitted from this node (and from this place) any more."""
-        folders = {*self.awaited_folders(node), *([place] if place and place.exists() else [])}
-        for folder in folders:
-            # One rename ends it; what a kill leaves behind begins with a dot, which is no client's address.
-            trash = self.awaited / f".old-{node}-{folder.name}"
-            shutil.rmtree(trash, ignore_errors=True)
-            folder.rename(trash)
-            shutil.rmtree(trash)
-        return bool(folders)
+        # One rename ends it; what a kill leaves behind begins with a dot, which is no client's address.
+        trash = self.awaited / f".old-{node}"
+        retired = False
+        for folder in (self.awaited_folder(node), place):
+            _remove(trash)
+            if folder is not None and folder.exists():
+                folder.rename(trash)
+                retired = True
+        _remove(trash)
+        _remove(self.awaited / f".new-{node}")
+        return retired
 
     def withdraw(self, node: str, run: str) -> bool:
         """The boot is awaited no longer; the journal says so once."""
@@ -272,6 +271,11 @@ class Orders:
         if pid.isdigit() and _text(Path("/proc") / pid / "comm").strip() == "dnsmasq":
             os.kill(int(pid), signal.SIGHUP)
         self.dhcp_stale = False
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
 
 
 def _text(path: Path) -> str:

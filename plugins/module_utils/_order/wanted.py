@@ -73,7 +73,10 @@ def _address(text: Any) -> str:
 def _check_order(order: Any) -> None:
     if not isinstance(order, dict) or order.get("action") not in ACTIONS:
         raise OrderFault(f"order.action: is none of {', '.join(ACTIONS)}; give one of them")
-    confirmed = (order.get("wipe") or {}).get("confirmed")
+    wipe = order.get("wipe") or {}
+    if not isinstance(wipe, dict):
+        raise OrderFault("order.wipe: is not a map; give confirmed, a hash or null")
+    confirmed = wipe.get("confirmed")
     if confirmed is not None and not (isinstance(confirmed, str) and _SHA256.fullmatch(confirmed)):
         # True would confirm whatever lies on the disk by then.
         raise OrderFault("order.wipe.confirmed: is not a hash; give the one that the refusal printed, or null")
