@@ -29,7 +29,7 @@ from ansible_collections.seedcloud.openstack.plugins.module_utils._bmc.core impo
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 MISSING: str | None = None
@@ -98,6 +98,7 @@ class Session(PyghmiSession):
         self.status = 0  # of the last RAKP message
         self.privlevel: int
         self.answer: dict[str, Any] | None = None
+        self.replies: list[tuple[Callable[[dict[str, Any]], None], dict[str, Any]]] = []
         super().__init__(node.address, node.username, node.password, node.port, onlogon=self.onlogon)
 
     # The socket
@@ -155,7 +156,16 @@ class Session(PyghmiSession):
             # A mangled packet is a lost packet: it will be asked for again.
             with contextlib.suppress(IndexError, struct.error, ValueError):
                 self._handle_ipmi_packet(data, qent=(None, None, None))
+                while self.replies:
+                    callback, response = self.replies.pop(0)
+                    callback(response)
         return True
+
+    def _parse_payload(self, payload: bytearray) -> None:
+        """Put the callback off: pyghmi forgets a request that is made within one."""
+        callback = self.ipmicallback
+        self.ipmicallback = lambda response: self.replies.append((callback, response))
+        super()._parse_payload(payload)
 
     def _silence(self) -> str:
         where = f"{self.node.address} UDP port {self.node.port}"
