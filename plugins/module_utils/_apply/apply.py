@@ -71,7 +71,7 @@ class Applier:
             "step": self._step,
             "unit": self._unit,
             "identity": self._identity,
-            "ready": lambda _: {},
+            "ready": self._ready,
         }
         return run_graph(nodes, lambda node: kinds[node["kind"]](node), workers=max(4, 2 * (os.cpu_count() or 1)))
 
@@ -247,26 +247,44 @@ class Applier:
     def _await(self, node: Node) -> None:
         """Wait until the unit is active and every health check passes."""
         unit = node["unit"]
+
+        def active() -> None:
+            state = self._systemd.show([unit])[unit]
+            if state["ActiveState"] == "failed":
+                raise ApplyError(f"{unit} failed ({state['Result']}):\n{self._last_words(unit)}")
+            if state["ActiveState"] not in {"active", "reloading"}:
+                raise health.NotYetError(f"systemd says {state['ActiveState']}")
+
+        try:
+            self._healthy(node, active)
+        except health.NotYetError as error:
+            words = self._last_words(unit)
+            raise ApplyError(f"{unit} was not healthy within {node['timeout']} s: {error}\n{words}") from error
+
+    def _healthy(self, node: Node, first: Callable[[], None] = lambda: None) -> None:
+        """Repeat the node's checks until all pass. Raises NotYetError with what was seen last."""
         deadline = time.monotonic() + node["timeout"]
         checks = [self._reveal(check) for check in node["health"]]
         pause = 0.2
         while True:
-            state = self._systemd.show([unit])[unit]
-            if state["ActiveState"] == "failed":
-                raise ApplyError(f"{unit} failed ({state['Result']}):\n{self._last_words(unit)}")
             try:
+                first()
                 for check in checks:
                     health.probe(check)
-                if state["ActiveState"] in {"active", "reloading"}:
-                    return
-                seen = f"systemd says {state['ActiveState']}"
-            except health.NotYetError as error:
-                seen = str(error)
-            if time.monotonic() > deadline:
-                words = self._last_words(unit)
-                raise ApplyError(f"{unit} was not healthy within {node['timeout']} s: {seen}\n{words}")
+                return
+            except health.NotYetError:
+                if time.monotonic() > deadline:
+                    raise
             time.sleep(pause)
             pause = min(pause * 1.5, 2)
+
+    def _ready(self, node: Node) -> Outcome:
+        if not self.check:
+            try:
+                self._healthy(node)
+            except health.NotYetError as error:
+                raise ApplyError(f"does not answer within {node['timeout']} s: {error}") from error
+        return {}
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ def render(
         back += [f"    {option}" for option in frontend.get("options", [])]
         for record in controllers:
             address = host(record["addresses"]["internal"])
-            back.append(f"    server {record['name']} {address}:{port + BACKEND_OFFSET} check inter 2s")
+            checked = "check inter 5s fastinter 1s downinter 1s rise 1 fall 3"
+            back.append(f"    server {record['name']} {address}:{port + BACKEND_OFFSET} {checked}")
         blocks.append("\n".join([*front, "", *back]) + "\n")
     return "\n".join(blocks)

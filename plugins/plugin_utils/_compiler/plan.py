@@ -118,7 +118,10 @@ class _Service:
         for unit in self._items("units"):
             after = [*files, *map(self._id, unit["after"])] if "after" in unit else [*base, *early]
             units.append(add(unit["name"], "unit", [*after, *foreign], **self._unit(unit)))
-        add("ready", "ready", [*base, *foreign, *early, *units, *late])
+        ready = [*base, *foreign, *early, *units, *late]
+        if faces := self._faces():
+            ready.append("loadbalancer:haproxy.service")
+        add("ready", "ready", ready, health=faces, timeout=60)
         if (identity := self.manifest.get("identity")) and self.first:
             add("identity", "identity", ["keystone:ready"], **self._identity(identity))
         self._steps(add, [], "cluster")
@@ -142,6 +145,18 @@ class _Service:
             last = [add(step["name"], "step", wait, phase, **data)]
             (late if {*units, *late} & {*wait} else early).extend(last)
         return early, late
+
+    def _faces(self) -> list[dict[str, str]]:
+        """Ready is what answers through HAProxy, whose own checks may lag behind."""
+        if "controller" not in self.node["roles"]:
+            return []
+        address = host(self.node["addresses"]["internal"])
+        return [
+            {"tcp": f"{address}:{item['port']}"}
+            if item.get("tcp")
+            else {"http": f"http://{address}:{item['port']}{item.get('check', '/')}"}
+            for item in (self.manifest.get("frontends") or {}).values()
+        ]
 
     def _unit(self, unit: Manifest) -> Node:
         own = [file["path"] for file in self.files if file.get("state") != "absent" and not _is_shared(file["path"])]
