@@ -211,8 +211,10 @@ def node_verdicts(results: Sequence[Mapping[str, Result]]) -> dict[str, dict[str
     for result in results:
         for name, node in (result.get("nodes") or {}).items():
             if node["failed"] and name not in failed:
-                hop = node.get("hop") or ("bmc" if str(node["code"]).startswith("bmc_") else "agent")
-                look = f"; look at {LOOK_AT[hop]}" if node["code"] != "timeout" else ""
-                msg = f"{name} stopped at hop {hop} ({node['code']}): {node['msg']}{look}"
+                hop = node.get("hop") or ("bmc" if str(node["code"]).startswith("bmc_") else None)
+                # What the seed says itself, and what node_wait says of a silence, tells already where to look.
+                look = f"; look at {LOOK_AT[hop]}" if hop and node["code"] != "timeout" else ""
+                where = f"hop {hop}" if hop else "its order"
+                msg = f"{name} stopped at {where} ({node['code']}): {node['msg']}{look}"
                 failed[name] = {"hop": hop, "code": node["code"], "msg": msg}
     return failed
