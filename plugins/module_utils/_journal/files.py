@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,13 @@ from typing import Any
 
 BOOT_ID = re.compile(r"[0-9a-f]{32}")
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+
+
+class Damaged(OSError):
+    """A file of the seed's own does not hold what was written to it."""
+
+    def __init__(self, path: Path, what: object) -> None:
+        super().__init__(errno.EIO, f"is damaged ({what}); put it right or remove it", str(path))
 
 
 def canonical(value: Any) -> bytes:
@@ -66,6 +74,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise Damaged(path, error) from error
 
 
 @contextlib.contextmanager

@@ -96,8 +96,12 @@ def follow(
             result.update(_result("seed_error", str(error)))
     deadline, settling = time.monotonic() + wait, False
     while True:
-        for name, cursor in cursors.items():
-            results[name]["events"] += read(root, name, cursor)
+        for name, cursor in list(cursors.items()):
+            try:
+                results[name]["events"] += read(root, name, cursor)
+            except OSError as error:
+                results[name].update(_result("seed_error", str(error)))
+                del cursors[name]
         now = time.monotonic()
         if not settling and any(results[name]["events"] for name in cursors):
             settling, deadline = True, min(deadline, now + settle)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .events import access_event, agent_event
-from .files import BOOT_ID, append_lines, canonical, node_folder, read_json, read_lines
+from .files import BOOT_ID, Damaged, append_lines, canonical, node_folder, read_json, read_lines
 
 _REPORT = re.compile(r"([0-9]{4})\.json")
 _GENERATION = re.compile(r"[1-9][0-9]{0,8}")
@@ -80,7 +80,10 @@ def _numbered(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, Pat
 
 def _journal_events(folder: Path, cursor: Cursor) -> list[dict[str, Any]]:
     lines, cursor.journal = read_lines(folder / "journal.jsonl", cursor.journal)
-    events: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    try:
+        events: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise Damaged(folder / "journal.jsonl", error) from error
     return [event for event in events if event["generation"] >= cursor.generation]
 
 
@@ -98,7 +101,10 @@ def _access_events(folder: Path, node: str, cursor: Cursor) -> Iterator[dict[str
 
 def _report(path: Path) -> tuple[bytes, float]:
     """A report and when it came. Its folder belongs to nginx: whatever else lies there is not followed."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b"", path.lstat().st_ctime
     with os.fdopen(fd, "rb") as file:
         status = os.fstat(fd)
         text = file.read(REPORT_MAX + 1) if stat.S_ISREG(status.st_mode) else b""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .._journal.files import locked, read_json, write_atomic
+from .._journal.files import Damaged, locked, read_json, write_atomic
 
 _BYTES = 32
 _MAKERS: dict[str, Callable[[bytes], str]] = {
@@ -30,8 +30,9 @@ class SecretsFault(Exception):
 def _stored(path: Path) -> dict[str, str]:
     try:
         stored: Any = read_json(path)
-    except ValueError as error:
-        raise SecretsFault(f"{path}: is not JSON; put back a copy of it, a new one would lock the cloud out") from error
+    except Damaged:
+        # Its words could quote what is in the file.
+        raise SecretsFault(f"{path}: is not JSON; put back a copy of it, a new one would lock the cloud out") from None
     if stored is None:
         return {}
     if not isinstance(stored, dict) or not all(isinstance(value, str) and value for value in stored.values()):

@@ -319,7 +319,11 @@ def scenario_withdrawn(root: Path) -> None:
 
 
 @pytest.mark.parametrize("scenario", [scenario_first, scenario_again, scenario_withdrawn])
-def test_killed_anywhere_the_next_call_goes_on(tmp_path: Path, scenario: Callable[[Path], None]) -> None:
+def test_killed_anywhere_the_next_call_goes_on(
+    tmp_path: Path, scenario: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _fd: None)  # a kill is no power cut, and hundreds of these take long
+
     def prepared(name: str) -> Path:
         root = seed_root(tmp_path / name)
         if scenario is not scenario_first:
