@@ -118,9 +118,11 @@ class Http:
 
     def _sums(self, url: str) -> str:
         with self._open(url, {}) as response:
-            text = _read(shown(url), response, _SUMS_MAX)
-            if len(text) == _SUMS_MAX:
-                raise StageError(f"{shown(url)} is too large for a sums file")
+            text = b""
+            while chunk := _read(shown(url), response):
+                text += chunk
+                if len(text) > _SUMS_MAX:
+                    raise StageError(f"{shown(url)} is too large for a sums file")
         return text.decode(errors="replace")
 
     def is_unchanged(self, url: str, known: Mapping[str, str]) -> bool:
@@ -179,16 +181,16 @@ def _receive(url: str, response: Any, part: Path, have: int, total: int | None) 
         if total - have > free:
             raise OSError(errno.ENOSPC, f"{total - have} bytes are to come and {free} are free", str(part.parent))
     with part.open("ab") as file:
-        while chunk := _read(url, response, _CHUNK):
+        while chunk := _read(url, response):
             file.write(chunk)
             have += len(chunk)
     if total is not None and have != total:
         raise _TryAgainError(f"{url}: truncated, {have} of {total} bytes came")
 
 
-def _read(url: str, response: Any, size: int) -> bytes:
+def _read(url: str, response: Any) -> bytes:
     try:
-        chunk: bytes = response.read(size)
+        chunk: bytes = response.read1(_CHUNK)  # read() would lose what came before a break
     except (OSError, http.client.HTTPException) as error:
         raise _TryAgainError(f"{url}: the connection broke ({error})") from error
     return chunk

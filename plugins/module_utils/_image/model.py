@@ -191,6 +191,7 @@ def parse_items(values: Sequence[Mapping[str, Any]], *, removal: bool = False) -
             fault = _location_fault(src) if src else "is missing"
             if fault:
                 faults.append(Fault(f"{at}.src", fault, "give an absolute path on this host, or http(s)://HOST/PATH"))
+                src = ""
         if value.get("checksum"):
             try:
                 checksum = _checksum(value["checksum"])
@@ -199,7 +200,7 @@ def parse_items(values: Sequence[Mapping[str, Any]], *, removal: bool = False) -
                     Fault(f"{at}.checksum", str(error), "give sha256:..., sha512:... or the place of a sums file")
                 )
         item = Item(dest, src, checksum)
-        if item.pack not in {"", ".zst"} and not removal:
+        if src and item.pack not in {"", ".zst"} and not removal:
             faults.append(
                 Fault(f"{at}.dest", f"nothing is packed as {item.pack}", "let it end in .zst, or take a packed src")
             )

@@ -78,19 +78,17 @@ class Stage:
 
     def _is_current(self, root: Root, item: Item, wanted: Digest | None) -> bool:
         record = root.intact(item.dest)
-        if record:
-            source = record["source"]
-            if wanted:
-                return bool(source.get(wanted.algorithm) == wanted.value)
-            if item.is_url:
-                return source.get("src") == item.shown_src and self.http.is_unchanged(item.src, source)
-            return bool(source["sha256"] == _local_digest(item))
-        # Not ours, but the very bytes that are wanted.
-        if item.is_plain and wanted and wanted.algorithm == "sha256":
-            return root.sha256(item.dest) == wanted.value
-        if item.is_plain and not item.is_url and not wanted:
-            return root.sha256(item.dest) == _local_digest(item)
-        return False
+        if not record:  # not ours, but maybe the very bytes that are wanted
+            sha256 = (
+                wanted.value if wanted and wanted.algorithm == "sha256" else None if wanted else _local_digest(item)
+            )
+            return item.is_plain and sha256 is not None and root.sha256(item.dest) == sha256
+        source = record["source"]
+        if wanted:
+            return bool(source.get(wanted.algorithm) == wanted.value)
+        if item.is_url:
+            return source.get("src") == item.shown_src and self.http.is_unchanged(item.src, source)
+        return bool(source["sha256"] == _local_digest(item))
 
     @contextlib.contextmanager
     def _build(self, item: Item, wanted: Digest | None) -> Iterator[_Built]:
@@ -218,7 +216,7 @@ def _companions(item: Item, source_sha256: str, raw: Path, served: Path, folder:
 
 def _local_digest(item: Item) -> str | None:
     path = Path(item.src)
-    return digest(path) if path.is_file() else None
+    return digest(path) if not item.is_url and path.is_file() else None
 
 
 def _texts(referrers: Iterable[Path]) -> list[bytes]:

@@ -76,7 +76,7 @@ class Root:
 
     def save(self) -> None:
         """Write the record."""
-        text = json.dumps({"schema": 1, "files": self.records}, indent=1, sort_keys=True)
+        text = json.dumps({"schema": 1, "files": self.records}, indent=1)
         atomic.write(self.work / "manifest.json", f"{text}\n".encode(), 0o600)
 
     @contextlib.contextmanager
@@ -165,8 +165,8 @@ class Root:
         return gone
 
     def names(self, dest: str) -> list[str]:
-        """A dest and what came with it."""
-        return list(dict.fromkeys((dest, *self.records.get(dest, {}).get("content", ()))))
+        """A dest and what came with it, the manifest first, for who reads it takes it that the image is there."""
+        return [*reversed(self.records.get(dest, {"content": (dest,)})["content"])]
 
 
 def _copy(source: Path, dest: Path) -> None:
