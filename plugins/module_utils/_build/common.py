@@ -185,7 +185,13 @@ def make_tree(spec: Tree, target: Path, scratch: Path) -> None:
     if sources:
         (scratch / "apt.sources").write_text(sources)
         argv.append(scratch / "apt.sources")
-    run(argv)
+    log = target.parent.parent / f"{spec.variant}.log"
+    try:
+        run([*argv[:1], f"--logfile={log}", *argv[1:]])
+    except BuildError as error:
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        faults = [line for line in lines if re.match(r"(E|dpkg): .*|.*[Ee]rror: ", line)][:8]
+        raise BuildError("\n".join([f"{error}; its log is {log}", *faults])) from error
 
 
 # -- places

@@ -280,7 +280,7 @@ def build(root: Path, spec: Ramdisk, agent: Path, sources: str) -> dict[str, Any
         made.mkdir()
         shutil.copyfile(kernels[0], made / "vmlinuz")
         pack(stage.folder, made / "initrd", scratch)
-        files = {
+        files: dict[str, dict[str, Any]] = {
             path.name: {"sha256": file_digest(path), "size": path.stat().st_size} for path in (made / "initrd", made / "vmlinuz")
         }
         manifest = {

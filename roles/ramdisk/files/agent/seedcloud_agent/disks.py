@@ -83,7 +83,7 @@ def _fits(disk: Disk, hint: str, wanted: Any) -> bool:
     if hint == "name":
         return wanted in (disk.name, disk.path)
     if hint == "wwn":
-        return disk.wwn.lower().removeprefix("0x") == wanted.lower().removeprefix("0x")
+        return disk.wwn.lower().removeprefix("0x") == str(wanted).lower().removeprefix("0x")
     value = getattr(disk, hint)
     if isinstance(wanted, str):
         return str(value).lower() == wanted.strip().lower()

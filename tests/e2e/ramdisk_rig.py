@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""One virtual machine that boots the ramdisk straight from its files, before a stand-in seed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests/unit/agent"))
+
+from agent_seed import SeedStandIn  # noqa: E402 - found through the line above
+
+ACCELERATOR = ["-accel", "tcg,thread=multi", "-cpu", "max"]
+OVMF = Path("/usr/share/OVMF")
+
+
+@dataclass
+class Machine:
+    folder: Path
+    ramdisk: Path
+    disks: dict[str, Path]  # serial -> file
+    memory: int = 1024
+    uefi: bool = False
+    mac: str = "52:54:00:5e:53:01"
+    forward: int = 0
+    extra: Sequence[str] = ()
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def console(self) -> Path:
+        return self.folder / "console.log"
+
+    def start(self, seed: SeedStandIn | None) -> None:
+        """From the network when there is a seed, from the disk otherwise."""
+        network = f"user,model=virtio-net-pci,mac={self.mac}" + (f",hostfwd=tcp:127.0.0.1:{self.forward}-:22" if self.forward else "")
+        argv = ["qemu-system-x86_64", *ACCELERATOR, "-machine", "q35", "-smp", "2", "-m", str(self.memory), "-no-reboot",
+                "-display", "none", "-monitor", "none", "-serial", f"file:{self.console}", "-device", "virtio-rng-pci",
+                "-nic", network]  # fmt: skip
+        if self.uefi:
+            variables = self.folder / "vars.fd"
+            if not variables.exists():
+                shutil.copy(OVMF / "OVMF_VARS_4M.fd", variables)
+            code = OVMF / "OVMF_CODE_4M.fd"
+            argv += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"]
+            argv += ["-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
+        for number, (serial, path) in enumerate(self.disks.items()):
+            argv += ["-drive", f"file={path},if=none,id=d{number},format=raw,cache=unsafe,discard=unmap",
+                     "-device", f"virtio-blk-pci,drive=d{number},serial={serial},bootindex={number + 1}"]  # fmt: skip
+        if seed:
+            line = f"seedcloud.url=http://10.0.2.2:{seed.server.server_address[1]} BOOTIF=01-{self.mac.replace(':', '-')}"
+            argv += ["-kernel", str(self.ramdisk / "vmlinuz"), "-initrd", str(self.ramdisk / "initrd"), "-append", line]
+        self.process = subprocess.Popen([*argv, *self.extra], stdin=subprocess.DEVNULL)
+
+    def wait_off(self, timeout: float) -> None:
+        assert self.process
+        self.process.wait(timeout)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def powered(machine: Machine, seed: SeedStandIn | None) -> Iterator[Machine]:
+    machine.start(seed)
+    try:
+        yield machine
+    except BaseException:
+        with contextlib.suppress(OSError):
+            print(machine.console.read_text(errors="replace")[-3000:], file=sys.stderr)
+        raise
+    finally:
+        machine.stop()
+
+
+def newest_ramdisk() -> Path:
+    """The ramdisk to test: $SEEDCLOUD_RAMDISK, or the newest that was built into .cache/images."""
+    if given := os.environ.get("SEEDCLOUD_RAMDISK"):
+        return Path(given)
+    found = sorted((TOP / ".cache/images/http/ramdisks").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError("no ramdisk: set SEEDCLOUD_RAMDISK, or run tests/e2e/ramdisk_build.py")
+    return found[-1].parent
+
+
+def empty_disk(path: Path, size: int) -> Path:
+    path.unlink(missing_ok=True)
+    with path.open("wb") as disk:
+        disk.truncate(size)
+    return path
+
+
+def order(generation: int, image: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    return {
+        "schema": 1, "node": "node1", "generation": generation, "run": str(uuid.uuid4()),
+        "action": "deploy" if image else "inspect", "fingerprint": "0" * 64, "root_device": {"serial": "S1"},
+        "wipe": {"confirmed": None}, "files": [{"path": "/etc/hostname", "mode": "0644", "content": "node1\n"}],
+        "ssh": {"user": "debian", "authorized_keys": []}, "after": "reboot",
+    } | ({"image": image} if image else {}) | more  # fmt: skip
+
+
+def serve_image(files: Path, manifest: Path) -> dict[str, Any]:
+    """An order's image from a golden image's manifest."""
+    told = json.loads(manifest.read_text())
+    folder = manifest.parent.relative_to(files)
+    keys = ("name", "sha256", "size", "compressed_size")
+    return {key: told[key] for key in keys} | {
+        "url": f"/{folder}/{told['name']}.raw.zst", "block_map": f"/{folder}/{told['name']}.map.json", "format": "raw.zst",
+    }  # fmt: skip
