@@ -17,7 +17,8 @@ def render(
     frontends: Mapping[str, Mapping[str, Any]], node: Mapping[str, Any], controllers: Sequence[Mapping[str, Any]]
 ) -> str:
     """One frontend and one backend a port. `cookie`-less: every API here is stateless."""
-    addresses = dict.fromkeys([node["addresses"]["internal"], node["addresses"]["public"]])  # once where they are one
+    both = [node["addresses"]["internal"], node["addresses"]["public"]]
+    addresses = dict.fromkeys(address for address in both if address)  # once where they are one
     blocks = []
     for name, frontend in frontends.items():
         port = int(frontend["port"])

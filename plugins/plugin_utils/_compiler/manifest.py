@@ -89,9 +89,12 @@ def faults(manifest: Mapping[str, Any]) -> list[str]:
 
 def items(manifests: Sequence[Mapping[str, Any]]) -> set[str]:
     """The graph's nodes by name, on whatever host they are: what `after` may name."""
-    fixed = ("files", "database", "queue", "identity", "ready")
-    return {
-        f"{manifest['name']}:{name}"
-        for manifest in manifests
-        for name in (*fixed, *(item["name"] for field in ("steps", "units") for item in manifest.get(field) or []))
-    }
+    found = set()
+    for manifest in manifests:
+        names = ["files", "database", "queue", "identity", "ready"]
+        for field in ("steps", "units"):
+            names += [
+                item["name"] for item in manifest.get(field) or [] if isinstance(item, Mapping) and "name" in item
+            ]
+        found |= {f"{manifest['name']}:{name}" for name in names}
+    return found

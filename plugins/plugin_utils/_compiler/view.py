@@ -31,7 +31,7 @@ def cloud_view(
         raise ValueError("no node is a controller")
     first = controllers[0]["addresses"]
     internal = internal_address or first["internal"]
-    public = public_address or first["public"]
+    public = public_address or first["public"] or internal
     return {
         "region": region,
         "domain": domain,
