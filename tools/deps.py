@@ -42,7 +42,7 @@ def from_galaxy(names: dict[str, str], target: Path) -> bool:
         text=True,
     )
     if done.returncode:
-        print(f"    Galaxy does not answer ({done.stderr.strip().splitlines()[-1][:120] if done.stderr else 'no output'})")
+        print("    Galaxy does not answer:", *done.stderr.strip().splitlines()[-1:])
     return done.returncode == 0
 
 
