@@ -14,8 +14,9 @@ description:
   - Through the seed, as Ansible connects to the seed itself, with strict checking of the host key that the node's agent
     reported to the seed. No file is kept on the controller.
   - Connection variables that the inventory sets for the host itself are returned as they are.
-  - For a host that is no node, its own variables are returned, so that a task can be delegated to the seed.
-positional: groups, host
+  - A task that is delegated to the seed reads the play's variables with the node's RV(ignore:inventory_hostname), but
+    with the seed's RV(ignore:group_names). Give these, and the seed's own variables are returned there.
+positional: groups, host, group_names
 options:
   _input:
     description: RV(ignore:hostvars) of the play.
@@ -29,6 +30,10 @@ options:
     description: Name of the host.
     type: str
     required: true
+  group_names:
+    description: RV(ignore:group_names) of the play.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -36,7 +41,7 @@ EXAMPLES = r"""
   hosts: seedcloud_nodes
   gather_facts: false
   vars:
-    connection: "{{ hostvars | seedcloud.openstack.node_connection(groups, inventory_hostname) }}"
+    connection: "{{ hostvars | seedcloud.openstack.node_connection(groups, inventory_hostname, group_names) }}"
     ansible_host: "{{ connection.host }}"
     ansible_user: "{{ connection.user }}"
     ansible_ssh_common_args: "{{ connection.common_args }}"
@@ -60,9 +65,14 @@ from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.con
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.read import NODES, SEED
 
 
-def connection(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], host: str) -> dict[str, Any]:
+def connection(
+    hostvars: Mapping[str, Any], groups: Mapping[str, list[str]], host: str, group_names: list[str] | None = None
+) -> dict[str, Any]:
     seed = next(iter(groups.get(SEED, [])), "")
-    return node_connection(host, hostvars[host], seed, hostvars[seed] if seed else {}, host in groups.get(NODES, []))
+    if group_names is not None and NODES not in group_names:
+        host = seed
+    node = host in groups.get(NODES, [])
+    return node_connection(host, hostvars[host], seed, hostvars[seed] if seed else {}, node)
 
 
 class FilterModule:

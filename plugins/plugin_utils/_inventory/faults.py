@@ -52,7 +52,7 @@ def address_of(value: object) -> Ip | None:
 
 
 def is_host_name(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= 253 and all(LABEL.fullmatch(part) for part in value.split("."))
+    return isinstance(value, str) and len(value) <= 63 and all(LABEL.fullmatch(part) for part in value.split("."))
 
 
 def is_int(value: object, low: int, high: int) -> bool:
