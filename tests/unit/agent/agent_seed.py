@@ -113,7 +113,7 @@ class SeedStandIn:
         if generation not in self.claims:
             return http.answer(404)
         self.claims.remove(generation)
-        self.claimed.add("/" + http.headers["Destination"].split("/", 3)[3])
+        self.claimed.add(http.headers["Destination"])
         return http.answer(204)
 
     def put(self, http: Any, body: bytes) -> None:

@@ -80,7 +80,7 @@ def deploy(order: Order, disk: disks.Disk, seed: Seed, report: Reports) -> None:
     extents = image.parse_map(value, wanted.size) if value else [(0, wanted.size)]
 
     mark = disks.Mark(order.node, disk.serial, order.generation, wanted.name, "writing")
-    fd = os.open(disk.path, os.O_RDWR | os.O_EXCL)
+    fd = image.exclusive(disk.path)
     try:
         image.discard(fd, disk.size)
         image.zero(fd, 0, disks.MIB)

@@ -152,9 +152,17 @@ def _unpack(source: int, disk: int, extents: Extents, size: int, tell: Callable[
     return head
 
 
+def exclusive(device: str) -> int:
+    """Open a disk that nobody else uses: not one that is mounted or part of an array."""
+    try:
+        return os.open(device, os.O_RDWR | os.O_EXCL)
+    except OSError as error:
+        raise AgentError("disk", f"{device} cannot be opened for writing: {error.strerror}") from error
+
+
 def write(seed: Seed, image: Image, device: str, extents: Extents, tell: Callable[[int], None]) -> bytes:
     """Write the image; its first MiB, which makes it bootable, is returned and still to be written."""
-    disk = os.open(device, os.O_RDWR | os.O_EXCL)  # EXCL: not one that is mounted or part of an array
+    disk = exclusive(device)
     try:
         zstd = subprocess.Popen(["zstd", "-dcq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert zstd.stdin and zstd.stdout and zstd.stderr

@@ -94,7 +94,7 @@ class Seed:
     def take_claim(self, generation: int) -> bool:
         """Whether the claim is ours now. A lost answer is no answer: the name it was moved to tells."""
         mine = f"/claimed/{generation}/{self.boot_id}"
-        status, _ = self.patiently("taking the claim", "MOVE", f"/claim/{generation}", {"Destination": self.url + mine})
+        status, _ = self.patiently("taking the claim", "MOVE", f"/claim/{generation}", {"Destination": mine})
         if status in (200, 201, 204):
             return True
         if status not in (403, 404):
