@@ -222,7 +222,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._image.fetch import Http
-from ..module_utils._image.model import Fault, Faults, Item, StageError, parse_items
+from ..module_utils._image.model import Fault, Faults, Item, Run, StageError, parse_items
 from ..module_utils._image.stage import Stage
 from ..module_utils._image.store import Attributes, Root
 
@@ -275,13 +275,13 @@ def attributes(params: dict[str, Any]) -> Attributes:
     return Attributes(mode, uid, gid)
 
 
-def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(params: dict[str, Any], check_mode: bool, command: Run) -> dict[str, Any]:
     """Stage or remove every file, then prune."""
     present = params["state"] == "present"
     items = parse_items(params["files"], removal=not present)
     roots = [Root(Path(path)) for path in dict.fromkeys(params["roots"])]
     http = Http(params["timeout"], params["validate_certs"], params["use_proxy"])
-    stage = Stage(roots, attributes(params), http, check_mode)
+    stage = Stage(roots, command, attributes(params), http, check_mode)
     files: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     diff: list[dict[str, str]] = []
@@ -325,7 +325,7 @@ def main() -> None:
     """Specification, run, exit."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     try:
-        result = run(module.params, module.check_mode)
+        result = run(module.params, module.check_mode, module.run_command)
     except Faults as error:
         module.fail_json(
             msg=f"Nothing was staged, because the arguments have faults:\n{error}",

@@ -20,7 +20,7 @@ BLOCK_SIZE = 64 * 1024
 _READ = 64  # blocks a read
 
 
-def _data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
+def data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
     """What the file system says is data; all of it where it does not know."""
     end = 0
     while end < size:
@@ -42,7 +42,7 @@ def block_map(path: str | os.PathLike[str], block_size: int = BLOCK_SIZE) -> dic
     with Path(path).open("rb") as image:
         size = os.fstat(image.fileno()).st_size
         offset = 0
-        for start, end in list(_data_ranges(image.fileno(), size)):
+        for start, end in list(data_ranges(image.fileno(), size)):
             offset = max(start // block_size * block_size, offset)  # two ranges may share a block
             image.seek(offset)
             while offset < end:

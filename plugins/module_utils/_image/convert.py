@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import shutil
 import struct
-import subprocess
 from pathlib import Path
-from typing import IO
 
-from .model import PACKERS, StageError
+from .model import PACKERS, Run, StageError
 
 _PACKAGES = {"zstd": "zstd", "xz": "xz-utils", "gzip": "gzip", "qemu-img": "qemu-utils"}
 _LEVEL = "-7"  # of zstd: near its best ratio on disk images at a quarter of the time
@@ -21,32 +19,28 @@ _FOREIGN = {b"KDMV": "VMDK", b"vhdxfile": "VHDX", b"conectix": "VHD", b"QED\0": 
 _PACKED = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 
 
-def _run(command: list[str], stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> None:
+def _run(run: Run, command: list[str]) -> None:
     if not shutil.which(command[0]):
         raise StageError(f"{command[0]} is missing, install the package {_PACKAGES[command[0]]}")
-    done = subprocess.run(
-        command,
-        stdin=stdin or subprocess.DEVNULL,
-        stdout=stdout or subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise StageError(f"{command[0]}: {said[-1] if said else f'exit code {done.returncode}'}")
+    code, _out, said = run(command)
+    if code:
+        raise StageError(f"{command[0]}: {said.strip().splitlines()[-1] if said.strip() else f'exit code {code}'}")
 
 
-def unpack(source: Path, suffix: str, dest: Path) -> None:
+def _filter(run: Run, command: list[str], source: Path, dest: Path) -> None:
+    # These tools care about names and modes of files, but not when they read and write what they are given.
+    redirect = 'source=$1 dest=$2; shift 2; exec "$@" <"$source" >"$dest"'
+    _run(lambda words: run(["/bin/sh", "-c", redirect, "sh", str(source), str(dest), *words]), command)
+
+
+def unpack(run: Run, source: Path, suffix: str, dest: Path) -> None:
     """Take the compression away."""
-    options = ["--sparse"] if suffix == ".zst" else []
-    with source.open("rb") as stdin, dest.open("xb") as stdout:
-        _run([PACKERS[suffix], "-dc", *options], stdin, stdout)
+    _filter(run, [PACKERS[suffix], "-dc", *(["--sparse"] if suffix == ".zst" else [])], source, dest)
 
 
-def pack(source: Path, dest: Path) -> None:
+def pack(run: Run, source: Path, dest: Path) -> None:
     """Compress as .zst."""
-    with source.open("rb") as stdin, dest.open("xb") as stdout:
-        _run(["zstd", "-qc", "-T0", _LEVEL, f"--stream-size={source.stat().st_size}"], stdin, stdout)
+    _filter(run, ["zstd", "-qc", "-T0", _LEVEL, f"--stream-size={source.stat().st_size}"], source, dest)
 
 
 def is_qcow2(source: Path) -> bool:
@@ -71,6 +65,6 @@ def is_qcow2(source: Path) -> bool:
     return True
 
 
-def to_raw(source: Path, dest: Path) -> None:
+def to_raw(run: Run, source: Path, dest: Path) -> None:
     """Convert a qcow2 image; holes stay holes."""
-    _run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(source), str(dest)])
+    _run(run, ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(source), str(dest)])

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+Run = Callable[[list[str]], tuple[int, str, str]]  # AnsibleModule.run_command
 PACKERS = {".gz": "gzip", ".xz": "xz", ".zst": "zstd"}
 _SEGMENT = re.compile(r"[A-Za-z0-9_+@=][A-Za-z0-9._+@=-]*")  # no hidden file: those are ours
 _DIGEST = re.compile(r"(?P<algorithm>sha256|sha512):(?P<value>[0-9a-fA-F]+)")

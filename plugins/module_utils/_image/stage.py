@@ -19,7 +19,7 @@ from typing import Any
 from . import convert
 from .block_map import block_map
 from .fetch import Http, digest, forget, wanted_digest
-from .model import Digest, Item, StageError, as_dest
+from .model import Digest, Item, Run, StageError, as_dest
 from .store import Attributes, Root
 
 
@@ -37,6 +37,7 @@ class Stage:
     """Serves items below roots; the first root does the work, the others get hard links."""
 
     roots: Sequence[Root]
+    run: Run
     attributes: Attributes = field(default_factory=Attributes)
     http: Http = field(default_factory=Http)
     check_mode: bool = False
@@ -109,7 +110,9 @@ class Stage:
             raise StageError(f"{item.shown_src} has {found}, but {wanted} is wanted")
         source = {"src": item.shown_src, "sha256": digest(path), **({wanted.algorithm: wanted.value} if wanted else {})}
         with tempfile.TemporaryDirectory(dir=work) as folder:
-            files = {item.dest: path} if item.is_plain else _transform(item, path, Path(folder), source["sha256"])
+            files = (
+                {item.dest: path} if item.is_plain else _transform(self.run, item, path, Path(folder), source["sha256"])
+            )
             yield _Built(files, source | version, link=item.is_url or files[item.dest] != path or self._may_link(path))
         forget(part)
 
@@ -169,28 +172,28 @@ class Stage:
         return described
 
 
-def _transform(item: Item, source: Path, folder: Path, source_sha256: str) -> dict[str, Path]:
+def _transform(run: Run, item: Item, source: Path, folder: Path, source_sha256: str) -> dict[str, Path]:
     path = source
     if item.unpack:
         path = folder / "unpacked"
-        convert.unpack(source, item.unpack, path)
+        convert.unpack(run, source, item.unpack, path)
     if not item.is_disk:
         if item.pack:
-            convert.pack(path, folder / "packed")
+            convert.pack(run, path, folder / "packed")
             path = folder / "packed"
         return {item.dest: path}
     raw = path
     if item.packing and not item.pack:  # it is served as it came; what is in it must still be known
         raw = folder / "looked-at"
-        convert.unpack(source, item.packing, raw)
+        convert.unpack(run, source, item.packing, raw)
     if convert.is_qcow2(raw):
         if raw != path:
             raise StageError(f"{item.shown_src} holds a qcow2 image: let dest end in another compression")
         raw = path = folder / "raw"
-        convert.to_raw(source if not item.unpack else folder / "unpacked", raw)
+        convert.to_raw(run, source if not item.unpack else folder / "unpacked", raw)
     if item.pack:
         path = folder / "packed"
-        convert.pack(raw, path)
+        convert.pack(run, raw, path)
     return {item.dest: path, **_companions(item, source_sha256, raw, path, folder)}
 
 

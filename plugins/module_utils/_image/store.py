@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import atomic
+from .block_map import data_ranges
 from .fetch import digest, forget
 from .model import StageError
 
@@ -170,12 +170,11 @@ class Root:
 
 
 def _copy(source: Path, dest: Path) -> None:
-    done = subprocess.run(
-        ["cp", "--sparse=auto", "--reflink=auto", "--", source, dest],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise StageError(done.stderr.strip())
+    with source.open("rb") as reading, dest.open("xb") as writing:
+        size = os.fstat(reading.fileno()).st_size
+        for start, end in data_ranges(reading.fileno(), size):
+            os.lseek(writing.fileno(), start, os.SEEK_SET)
+            at = start
+            while at < end and (sent := os.sendfile(writing.fileno(), reading.fileno(), at, end - at)):
+                at += sent
+        os.ftruncate(writing.fileno(), size)

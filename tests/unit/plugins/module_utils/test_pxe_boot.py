@@ -80,7 +80,7 @@ class Faulty(http.server.SimpleHTTPRequestHandler):
         self.wfile.write(b"\0" * 4096)
         self.close_connection = True
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_message: object) -> None:
         pass
 
 
