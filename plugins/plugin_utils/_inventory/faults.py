@@ -406,7 +406,7 @@ def _links(at: Faults, node: dict[str, Any]) -> dict[str, str | None] | None:
         members = bond.get("nics") if isinstance(bond.get("nics"), list) else []
         at.want(bool(members), f"{variable}.nics", bond.get("nics"), "List the NICs of the bond")
         for member in members or []:
-            if member not in nics:
+            if not isinstance(member, str) or member not in nics:
                 at.add(f"{variable}.nics", f"{shown(member)} is not in node_nics", "List names of node_nics")
             elif links[member] is not None:
                 at.add(f"{variable}.nics", f"{member} is in {links[member]} too", "A NIC is in one bond only")
@@ -433,7 +433,7 @@ def _node_networks(
         if name not in known or not at.mapping(variable, given, wanted, wanted, mend):
             continue
         link, vlan = given.get("link"), networks.given[name].get("vlan")
-        if link is not None and link not in links:
+        if link is not None and not (isinstance(link, str) and link in links):
             at.add(f"{variable}.link", f"{shown(link)} is neither in node_nics nor in node_bonds", "Name one of them")
         elif link is not None:
             if links[link] is not None:
@@ -450,7 +450,7 @@ def _node_networks(
             if given["address"] == networks.given[name].get("gateway"):
                 at.add(f"{variable}.address", "is the gateway's", "Give the node an address of its own")
     boot = node["node_boot_nic"]
-    if boot is not None and not unresolved(boot) and boot not in node["node_nics"]:
+    if boot is not None and not unresolved(boot) and not (isinstance(boot, str) and boot in node["node_nics"]):
         at.add("node_boot_nic", f"{shown(boot)} is not in node_nics", "Name the NIC that the firmware boots from")
 
 
