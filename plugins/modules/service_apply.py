@@ -128,8 +128,9 @@ def main() -> None:
     vault = Vault(module.params["secrets"])
     try:
         records = Records(write=not module.check_mode)
-        applier = Applier(json.loads(module.params["plan"]), vault, records, check=module.check_mode)
-        result = report(applier, applier.run(module.params["phase"]), vault)
+        with records.turn():
+            applier = Applier(json.loads(module.params["plan"]), vault, records, check=module.check_mode)
+            result = report(applier, applier.run(module.params["phase"]), vault)
     except (ApplyError, OSError) as error:
         module.fail_json(msg=vault.mask(str(error)))
     if result["failed_nodes"]:

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .system import write_atomic
+from .system import ApplyError, write_atomic
 
 ROOT = Path("/var/lib/seedcloud/applied")
 
@@ -25,6 +29,24 @@ class Records:
         if write:
             root.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             root.mkdir(mode=0o700, exist_ok=True)  # hashes of configurations that hold passwords
+
+    @contextlib.contextmanager
+    def turn(self, patience: float = 1800) -> Iterator[None]:
+        """One run at a time on a host: the second finds everything done. The kernel lets go for a run that is killed."""
+        if not self.write:
+            yield
+            return
+        deadline = time.monotonic() + patience
+        with (self.root / ".lock").open("w") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        raise ApplyError("another run applies a plan to this host") from error
+                    time.sleep(0.5)
+            yield
 
     def get(self, name: str) -> dict[str, Any]:
         """The record, or an empty one; a damaged one counts as none."""
