@@ -102,7 +102,7 @@ def url() -> Iterator[str]:
     Server.files, Server.faults, Server.asked, Server.etags = {"/data": DATA}, [], [], True
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     server.handle_error = lambda *_about: None  # type: ignore[method-assign]  # clients that break off are the point
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
