@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Renders the boot files of many nodes from one model, for iPXE, GRUB (the Secure Boot path) and PXELINUX.
   - A node without a O(nodes[].boot) boots from its disk, and so does a machine that no file is for.
-  - iPXE and GRUB find out by themselves whether they run on BIOS or UEFI. Every fetch is tried ten times.
+  - The files for iPXE and GRUB serve BIOS and UEFI alike. Every fetch is tried ten times.
   - Each file is replaced atomically. A file that has the wanted content is left alone.
   - Values are validated, not quoted. All faults of all nodes are reported at once, and then nothing is written.
 author:
@@ -61,7 +61,9 @@ options:
         elements: str
         required: true
       firmware:
-        description: Only PXELINUX needs to be told, for the boot from disk. It takes BIOS for granted.
+        description:
+          - What the node's firmware is. PXELINUX is for BIOS, so a node with V(uefi) gets no file for it.
+          - iPXE and GRUB find out by themselves.
         type: str
         choices: [bios, uefi]
       boot:
@@ -72,7 +74,8 @@ options:
             description:
               - URL of the kernel, or an absolute path on the server that the boot file came from.
               - iPXE fetches by V(http), V(https) and V(tftp), GRUB and PXELINUX by V(http) and V(tftp).
-                GRUB before 2.12 knows no port but 80, and PXELINUX needs its C(lpxelinux.0) for V(http).
+                Of PXELINUX only C(lpxelinux.0) knows V(http). GRUB before 2.12 knows no port but 80,
+                and the one that Debian 12 signs only V(tftp).
             type: str
             required: true
           initrd:
@@ -217,6 +220,8 @@ def plan(params: dict[str, Any]) -> list[File]:
     wanted: dict[Path, tuple[str | None, str | None]] = {}
     for node in parse_nodes(params["nodes"], list(roots)):
         for fmt, root in roots.items():
+            if present and fmt == "pxelinux" and node.firmware == "uefi":
+                continue
             text = render(node, fmt) if present else None
             wanted.update((root / boot_filename(mac, fmt), (node.name, text)) for mac in node.macs)
     if present if params["default"] is None else params["default"]:

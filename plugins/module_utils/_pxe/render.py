@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .model import Boot, Faults, Firmware, Format, Node, command_line, node_faults, normal_mac
+from .model import Boot, Faults, Format, Node, command_line, node_faults, normal_mac
 
 _TRIES = 10
 _PAUSE = 3  # seconds between two tries: a switch port that still learns, a server that restarts
@@ -34,7 +34,7 @@ def _ipxe_boot(boot: Boot) -> list[str]:
     ]
 
 
-def _ipxe_disk(_firmware: Firmware | None) -> list[str]:
+def _ipxe_disk() -> list[str]:
     # iPXE knows what it runs on, the inventory may be wrong. UEFI tries its next boot option after a failure only.
     return [
         "iseq ${platform} efi && exit 1 ||",
@@ -81,7 +81,7 @@ boot
 exit 1"""
 
 
-def _grub_disk(_firmware: Firmware | None) -> list[str]:
+def _grub_disk() -> list[str]:
     # EFI's `exit` starts the menu of some firmware, so the loader on the disk is started where there is one.
     return _GRUB_DISK.splitlines()
 
@@ -99,13 +99,12 @@ def _pxelinux_boot(boot: Boot) -> list[str]:
     ]
 
 
-def _pxelinux_disk(firmware: Firmware | None) -> list[str]:
-    # On BIOS 0 is the first disk; on UEFI -1 hands back to the firmware.
-    return ["DEFAULT disk", "PROMPT 0", "LABEL disk", f"LOCALBOOT {-1 if firmware == 'uefi' else 0}"]
+def _pxelinux_disk() -> list[str]:
+    return ["DEFAULT disk", "PROMPT 0", "LABEL disk", "LOCALBOOT 0"]
 
 
 _BOOT: dict[Format, Callable[[Boot], list[str]]] = {"ipxe": _ipxe_boot, "grub": _grub_boot, "pxelinux": _pxelinux_boot}
-_DISK: dict[Format, Callable[[Firmware | None], list[str]]] = {
+_DISK: dict[Format, Callable[[], list[str]]] = {
     "ipxe": _ipxe_disk,
     "grub": _grub_disk,
     "pxelinux": _pxelinux_disk,
@@ -128,12 +127,12 @@ def render(node: Node, fmt: Format) -> str:
     faults = node_faults(node, [fmt])
     if faults:
         raise Faults(faults)
-    return _text(fmt, node.name, _BOOT[fmt](node.boot) if node.boot else _DISK[fmt](node.firmware))
+    return _text(fmt, node.name, _BOOT[fmt](node.boot) if node.boot else _DISK[fmt]())
 
 
 def render_default(fmt: Format) -> str:
     """The boot file of a machine that nobody ordered anything for: it boots from its disk."""
-    return _text(fmt, "any other machine", [*(_GRUB_DISPATCH if fmt == "grub" else []), *_DISK[fmt](None)])
+    return _text(fmt, "any other machine", [*(_GRUB_DISPATCH if fmt == "grub" else []), *_DISK[fmt]()])
 
 
 def boot_filename(mac: str, fmt: Format) -> str:

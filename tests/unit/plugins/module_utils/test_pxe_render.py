@@ -226,7 +226,6 @@ def test_lines_of_each_loader() -> None:
         "INITRD http://[2001:db8::2]/initrd,tftp://seed.example/more",
         "APPEND seedcloud.url=http://192.0.2.2:8080 console=ttyS0,115200 ---",
     ]
-    assert render(Node("n", (MAC,), None, "uefi"), "pxelinux").endswith("LOCALBOOT -1\n")
 
 
 @pytest.mark.parametrize("boot", [None, FULL, Boot("/vmlinuz")])

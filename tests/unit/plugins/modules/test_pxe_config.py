@@ -103,6 +103,14 @@ def test_one_format_and_no_default(run: Any, tmp_path: Path) -> None:
     assert files(tmp_path) == ["00-00-5e-00-53-03.ipxe"]
 
 
+def test_a_uefi_node_gets_no_file_for_pxelinux(run: Any, tmp_path: Path) -> None:
+    run(nodes=[NODE1 | {"firmware": "uefi"}, NODE2 | {"firmware": "bios"}])
+    assert sorted(path.name for path in (tmp_path / "tftp/pxelinux.cfg").iterdir()) == [
+        "01-00-00-5e-00-53-03",
+        "default",
+    ]
+
+
 def test_nothing_is_written_when_anything_is_wrong(run: Any, tmp_path: Path) -> None:
     evil = {"name": "../evil", "macs": ["00:00:5e:00:53:01"], "boot": {"kernel": "/vmlinuz", "cmdline": ["a\nshell"]}}
     result = run(nodes=[NODE1, evil], rc=1)
