@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._journal.files import node_folder
-from .orders import Held, Lease, Orders, Progress, node_lock, progress
+from .orders import Held, Lease, Orders, Progress, node_lock, peek, progress
 from .wanted import OrderFault, Wanted, parse_wanted
 
 
@@ -54,11 +54,12 @@ def _order(orders: Orders, settings: Settings, wanted: Wanted, lease: Lease | No
     joined = going_on and current is not None and current["fingerprint"] == wanted.fingerprint
     held = lease is not None and lease.held_by_other(settings.run)
     if lease is not None and held and going_on and not joined:
+        # In check mode, too: callers switch nodes off by what it foretells.
         raise Held(lease.run, lease.until)
     if not joined:
         generation, so_far = generation + 1, Progress()
     changed = not (joined and orders.published(wanted, generation) and orders.reserved(wanted))
-    if lease is not None:
+    if lease is not None and not settings.check_mode:
         if not held:
             lease.take(settings.run, settings.lease)
         if not joined:
@@ -116,7 +117,7 @@ def _guarded(action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def _order_locked(orders: Orders, settings: Settings, wanted: Wanted, names: set[str]) -> dict[str, Any]:
     if settings.check_mode:
-        return _order(orders, settings, wanted, None, names)
+        return _order(orders, settings, wanted, peek(orders.root, wanted.name), names)
     with node_lock(orders.root, wanted.name) as lease:
         return _order(orders, settings, wanted, lease, names)
 

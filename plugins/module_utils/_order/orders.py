@@ -84,6 +84,18 @@ class Lease:
         os.pwrite(self._fd, text.encode("ascii").ljust(_LEASE_TEXT), 0)
 
 
+def peek(root: Path, node: str) -> Lease | None:
+    """Who acts on the node, for check mode: nothing is made, nobody is waited for."""
+    try:
+        fd = os.open(node_folder(root, node) / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return Lease(fd)
+    finally:
+        os.close(fd)
+
+
 @contextlib.contextmanager
 def node_lock(root: Path, node: str) -> Iterator[Lease]:
     """Hold a node's lock for one call."""
@@ -148,7 +160,7 @@ class Orders:
         folder = node_folder(self.root, wanted.name)
         self.retire(wanted.name)  # an agent of the old generation finds no claim any more
         for name in ("claimed", "reports", "access"):
-            self._folder(folder / name, 0o2770 if name == "reports" else 0o750)
+            self._folder(folder / name, 0o750)
         self._folder(folder / "claimed" / str(generation), 0o2770)
         self._folder(folder / "reports" / str(generation), 0o2770)
         write_atomic(folder / "access" / f"{generation}.jsonl", b"", 0o660, self.gid)

@@ -147,6 +147,8 @@ def test_what_nginx_refused_ends_nothing(root: Path) -> None:
 def test_another_live_run_with_another_order_is_left_alone(root: Path) -> None:
     order(root)
     before = tree(root)
+    foretold = order(root, node(after="poweroff"), settings=dataclasses.replace(OTHER, check_mode=True))
+    assert foretold["node1"]["code"] == "locked", "a caller that trusts it would switch the node off"
     told = order(root, node(after="poweroff"), node(2), settings=OTHER)
     assert (told["node1"]["code"], told["node1"]["failed"]) == ("locked", True)
     assert "run-1" in told["node1"]["msg"]
