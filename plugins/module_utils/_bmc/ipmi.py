@@ -85,6 +85,9 @@ def _pause(tries: int) -> float:
 class Session(PyghmiSession):
     """One RMCP+ session of one thread; every wait ends at the deadline."""
 
+    ipmicallback: Callable[[dict[str, Any]], None]
+    privlevel: int
+
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Session:
         return object.__new__(cls)  # pyghmi would look for a session to share
 
@@ -96,7 +99,6 @@ class Session(PyghmiSession):
         self.heard = self.established = False
         self.refusals: list[str] = []
         self.status = 0  # of the last RAKP message
-        self.privlevel: int
         self.answer: dict[str, Any] | None = None
         self.replies: list[tuple[Callable[[dict[str, Any]], None], dict[str, Any]]] = []
         super().__init__(node.address, node.username, node.password, node.port, onlogon=self.onlogon)

@@ -420,7 +420,7 @@ def test_cycle_that_nobody_saw_is_not_claimed(start: Start, monkeypatch: pytest.
     monkeypatch.setattr(ipmi, "ONCE", 1.0)
     peer = start(power=1)
     with peers.relayed(peer, _lose_answers_once(peer, "power 0", 3)) as relay:
-        outcome = bring(relay.port, "cycle", timeout=10)
+        outcome = bring(relay.port, "cycle", timeout=6)
     assert (outcome["code"], outcome["changed"], outcome["power"]) == ("bmc_timeout", True, "on")
     assert peer.calls() == ["power 0", "power 1"]
 
