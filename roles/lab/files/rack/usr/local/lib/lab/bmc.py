@@ -1,0 +1,290 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""The BMC of one virtual machine: IPMI 2.0 over LAN in front, libvirt behind.
+
+The boot flags are kept as the IPMI specification has them, which neither VirtualBMC nor ipmi_sim does: parameter 5
+reads back as it was written, a one-time flag is used up by exactly one boot, whoever caused that boot, and a flag
+that no power command follows expires after 60 s unless parameter 3 says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import libvirt
+import libvirt_qemu
+from pyghmi.ipmi import bmc
+from pyghmi.ipmi.private.session import Session
+
+CONFIG = Path("/etc/lab/nodes")
+STATE = Path("/var/lib/lab/bmc")
+CONSOLES = Path("/var/lib/lab/consoles")
+DISKS = Path("/var/lib/lab/disks")
+OVMF = Path("/usr/share/OVMF")
+
+DEFAULT_ORDER = ("disk", "network")
+# Boot device selectors of IPMI 2.0, table 28-14, that this machine can follow.
+ORDERS = {0x1: ("network", "disk"), 0x2: ("disk", "network"), 0x3: ("disk", "network")}
+FLAG_VALID, FLAG_PERSISTENT = 0x80, 0x40
+KEEP_ON_TIMEOUT = 0x08
+FLAG_SECONDS = 60.0
+
+OK, NOT_IN_THIS_STATE, BAD_DATA, NO_PARAMETER = 0x00, 0xD5, 0xCC, 0x80
+# The parameters that can be written, with the length of their data.
+PARAMETERS = {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 5}
+
+
+class BootOptions:
+    """The system boot options, kept over restarts of the BMC as in its non-volatile memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data = {number: [0] * length for number, length in PARAMETERS.items()}
+        self.expires: float | None = None
+        if path.exists():
+            self.data |= {int(k): v for k, v in json.loads(path.read_text(encoding="ascii")).items()}
+
+    def write(self, number: int, data: list[int]) -> None:
+        self.data[number] = data
+        if number == 5:
+            self.restart_timer()
+        self.save()
+
+    def save(self) -> None:
+        temporary = self.path.with_suffix(".new")
+        temporary.write_text(json.dumps(self.data), encoding="ascii")
+        temporary.replace(self.path)
+
+    @property
+    def valid(self) -> bool:
+        return bool(self.data[5][0] & FLAG_VALID)
+
+    def restart_timer(self) -> None:
+        self.expires = time.monotonic() + FLAG_SECONDS
+
+    def expire(self) -> bool:
+        """Drop a one-time flag whose time is over; say whether one was dropped."""
+        late = self.expires is not None and time.monotonic() > self.expires
+        once = self.valid and not self.data[5][0] & FLAG_PERSISTENT
+        if not (late and once) or self.data[3][0] & KEEP_ON_TIMEOUT:
+            return False
+        self.data[5][0] &= ~FLAG_VALID
+        self.save()
+        return True
+
+    def order(self) -> tuple[str, ...]:
+        selector = self.data[5][1] >> 2 & 0xF
+        return ORDERS.get(selector, DEFAULT_ORDER) if self.valid else DEFAULT_ORDER
+
+    def booted(self) -> None:
+        """A boot took place: it used up the one-time flag."""
+        if self.valid and not self.data[5][0] & FLAG_PERSISTENT:
+            self.data[5][0] &= ~FLAG_VALID
+            self.save()
+
+
+class Machine:
+    """The virtual machine. Its boot order is always that of the *next* boot."""
+
+    def __init__(self, spec: dict[str, Any], connection: libvirt.virConnect) -> None:
+        self.spec, self.connection = spec, connection
+        self.disk = DISKS / f"{spec['name']}.img"
+        if not self.disk.exists():
+            with self.disk.open("xb") as file:
+                file.truncate(int(spec["disk_gib"]) << 30)
+        self.define(DEFAULT_ORDER)
+
+    def devices(self, order: tuple[str, ...]) -> list[tuple[str, int]]:
+        """Every device that can be booted from, with its place in the order."""
+        classes = {"disk": ["ua-disk0"], "network": [f"ua-nic{i}" for i in range(len(self.spec["macs"]))]}
+        return [(device, place) for place, device in enumerate((d for kind in order for d in classes[kind]), start=1)]
+
+    def define(self, order: tuple[str, ...]) -> libvirt.virDomain:
+        self.domain = self.connection.defineXML(self.xml(dict(self.devices(order))))
+        return self.domain
+
+    def xml(self, place: dict[str, int]) -> str:
+        spec = {key: quoteattr(str(value)) for key, value in self.spec.items()}
+        nics = "".join(
+            f"<interface type='bridge'><mac address={quoteattr(mac)}/><source bridge={quoteattr(bridge)}/>"
+            f"<model type='virtio'/><alias name='ua-nic{i}'/><boot order='{place[f'ua-nic{i}']}'/></interface>"
+            for i, (mac, bridge) in enumerate(zip(self.spec["macs"], self.spec["bridges"], strict=True))
+        )
+        firmware = ""
+        if self.spec["firmware"] == "uefi":
+            firmware = (
+                f"<loader readonly='yes' type='pflash'>{OVMF}/OVMF_CODE_4M.fd</loader>"
+                f"<nvram template='{OVMF}/OVMF_VARS_4M.fd'>{DISKS}/{self.spec['name']}.nvram</nvram>"
+            )
+        bus = {"scsi": "sda", "virtio": "vda"}[self.spec["disk_bus"]]
+        kvm = self.spec["accelerator"] == "kvm"
+        return f"""
+<domain type='{"kvm" if kvm else "qemu"}'>
+  <name>{self.spec["name"]}</name>
+  <uuid>{self.uuid()}</uuid>
+  <memory unit='MiB'>{self.spec["memory_mib"]}</memory>
+  <vcpu>{self.spec["vcpus"]}</vcpu>
+  <cpu mode='{"host-passthrough" if kvm else "maximum"}'/>
+  <os><type machine='q35'>hvm</type>{firmware}<bios useserial='yes' rebootTimeout='5000'/></os>
+  <features><acpi/><apic/></features>
+  <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <controller type='scsi' model='virtio-scsi'/>
+    <controller type='usb' model='none'/>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw' cache='unsafe' discard='unmap' detect_zeroes='unmap'/>
+      <source file='{self.disk}'/><target dev='{bus}' bus={spec["disk_bus"]}/>
+      <serial>{self.spec["disk_serial"]}</serial><alias name='ua-disk0'/><boot order='{place["ua-disk0"]}'/>
+    </disk>
+    {nics}
+    <serial type='pty'><log file='{CONSOLES}/{self.spec["name"]}.log' append='on'/></serial>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+    <memballoon model='none'/>
+    <video><model type='none'/></video>
+  </devices>
+</domain>"""
+
+    def uuid(self) -> uuid.UUID:
+        return uuid.uuid5(uuid.NAMESPACE_OID, str(self.spec["macs"][0]))
+
+    @property
+    def running(self) -> bool:
+        return bool(self.domain.isActive())
+
+    def next_boot(self, order: tuple[str, ...]) -> None:
+        """Change the order of a running machine; QEMU gives it to the firmware at its next reset."""
+        if not self.running:
+            return
+        places = self.devices(order)
+        for device, place in [(device, -1) for device, _ in places] + places:
+            command = {"path": f"/machine/peripheral/{device}", "property": "bootindex", "value": place}
+            libvirt_qemu.qemuMonitorCommand(self.domain, json.dumps({"execute": "qom-set", "arguments": command}), 0)
+
+    def start(self, order: tuple[str, ...]) -> None:
+        self.define(order).create()
+
+
+class Bmc(bmc.Bmc):  # type: ignore[misc]  # pyghmi has no types
+    def __init__(self, spec: dict[str, Any], machine: Machine) -> None:
+        self.machine = machine
+        self.boot = BootOptions(STATE / f"{spec['name']}.json")
+        self.lock = threading.RLock()
+        super().__init__({spec["username"]: spec["password"]}, address=spec["address"], port=spec["port"])
+
+    def get_system_guid(self) -> uuid.UUID:
+        return self.machine.uuid()
+
+    def get_power_state(self) -> str:
+        return "on" if self.machine.running else "off"
+
+    def _power_on(self) -> None:
+        self.machine.start(self.boot.order())
+        self.booted()
+
+    def booted(self) -> None:
+        with self.lock:
+            self.boot.booted()
+            self.machine.next_boot(self.boot.order())
+
+    def power_on(self) -> int:
+        if not self.machine.running:
+            self._power_on()
+        return OK
+
+    def power_off(self) -> int:
+        if self.machine.running:
+            self.machine.domain.destroy()
+        return OK
+
+    def power_cycle(self) -> int:
+        if not self.machine.running:
+            return NOT_IN_THIS_STATE
+        self.machine.domain.destroy()
+        self._power_on()
+        return OK
+
+    def power_reset(self) -> int:
+        if not self.machine.running:
+            return NOT_IN_THIS_STATE
+        # The REBOOT event that follows uses the flag up.
+        self.machine.domain.reset()
+        return OK
+
+    def pulse_diag(self) -> int:
+        if not self.machine.running:
+            return NOT_IN_THIS_STATE
+        self.machine.domain.injectNMI()
+        return OK
+
+    def power_shutdown(self) -> int:
+        if self.machine.running:
+            self.machine.domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+        return OK
+
+    def control_chassis(self, request: dict[str, Any], session: Any) -> None:
+        with self.lock:
+            self.boot.expire()
+            self.boot.restart_timer()
+            super().control_chassis(request, session)
+
+    def get_system_boot_options(self, request: dict[str, Any], session: Any) -> None:
+        number = request["data"][0] & 0x7F
+        with self.lock:
+            self.expire()
+            if number not in PARAMETERS:
+                session.send_ipmi_response(code=NO_PARAMETER)
+            else:
+                session.send_ipmi_response(data=[1, number, *self.boot.data[number]])
+
+    def set_system_boot_options(self, request: dict[str, Any], session: Any) -> None:
+        number, data = request["data"][0] & 0x7F, list(request["data"][1:])
+        if number not in PARAMETERS:
+            session.send_ipmi_response(code=NO_PARAMETER)
+        elif len(data) != PARAMETERS[number]:
+            session.send_ipmi_response(code=BAD_DATA)
+        else:
+            with self.lock:
+                self.boot.write(number, data)
+                self.machine.next_boot(self.boot.order())
+            session.send_ipmi_response()
+
+    def expire(self) -> None:
+        with self.lock:
+            if self.boot.expire():
+                self.machine.next_boot(self.boot.order())
+
+
+def events() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def main() -> None:
+    for folder in (STATE, CONSOLES, DISKS):
+        folder.mkdir(parents=True, exist_ok=True)
+    spec = json.loads((CONFIG / f"{sys.argv[1]}.json").read_text(encoding="utf-8"))
+    libvirt.virEventRegisterDefaultImpl()
+    connection = libvirt.open("qemu:///system")
+    machine = Machine(spec, connection)
+    controller = Bmc(spec, machine)
+    connection.domainEventRegisterAny(
+        machine.domain, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, lambda *_: controller.booted(), None
+    )
+    threading.Thread(target=events, daemon=True).start()
+    while connection.isAlive():
+        Session.wait_for_rsp(1)
+        controller.expire()
+    sys.exit("libvirt went away")  # systemd starts us again
+
+
+if __name__ == "__main__":
+    main()
