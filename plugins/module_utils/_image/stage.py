@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,9 +73,7 @@ class Stage:
         """Remove what we staged and nobody refers to; tells the paths."""
         kept = set(map(as_dest, keep))
         doubtful = {dest for root in self.roots for dest in root.records} - kept
-        if doubtful:
-            texts = _texts(referrers)
-            kept |= {dest for dest in doubtful if any(dest.encode() in text for text in texts)}
+        kept |= _named(doubtful, referrers)
         return [path for dest in sorted(doubtful - kept) for path in self.absent(dest)["paths"]]
 
     def _is_current(self, root: Root, item: Item, wanted: Digest | None) -> bool:
@@ -222,15 +221,16 @@ def _local_digest(item: Item) -> str | None:
     return digest(path) if not item.is_url and path.is_file() else None
 
 
-def _texts(referrers: Iterable[Path]) -> list[bytes]:
-    """What the files say that may refer to something; a file that goes away meanwhile refers to nothing."""
-    texts = []
-    for top in referrers:
+def _named(dests: set[str], referrers: Iterable[Path]) -> set[str]:
+    """Which of these the files speak of, however large they are; one that goes away meanwhile speaks of nothing."""
+    found: set[str] = set()
+    for top in referrers if dests else ():
         for path in [top] if top.is_file() else top.rglob("*"):
             with contextlib.suppress(FileNotFoundError):
-                if path.is_file():
-                    texts.append(path.read_bytes())
-    return texts
+                if path.is_file() and path.stat().st_size:
+                    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+                        found |= {dest for dest in dests - found if text.find(dest.encode()) >= 0}
+    return found
 
 
 def _now() -> str:
