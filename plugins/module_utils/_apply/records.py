@@ -32,7 +32,7 @@ class Records:
 
     @contextlib.contextmanager
     def turn(self, patience: float = 1800) -> Iterator[None]:
-        """One run at a time on a host: the second finds everything done. The kernel lets go for a run that is killed."""
+        """One run at a time on a host: the second finds all done. The kernel lets go for a run that is killed."""
         if not self.write:
             yield
             return
