@@ -122,11 +122,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    paths = {name: Path(given[name]) for name in ("device", "cache")}
-    limits = {name: given[name] for name in ("qemu", "timeout", "attempts", "force")}
     try:
-        kernel = Path(given["kernel"]) if given["kernel"] else kvm.newest_kernel(Path("/boot"))
-        found = kvm.answer(kernel=kernel, **paths, **limits)
+        found = kvm.answer(
+            device=Path(given["device"]),
+            kernel=Path(given["kernel"]) if given["kernel"] else kvm.newest_kernel(Path("/boot")),
+            cache=Path(given["cache"]),
+            trial=kvm.Trial(given["qemu"], given["timeout"], given["attempts"]),
+            force=given["force"],
+        )
     except (kvm.ProbeError, OSError) as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(

@@ -1,16 +1,17 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""The guest that proves a cloud: Debian's kernel and busybox with an SSH server, up in seconds, as a disk of some 20 MB.
+"""The guest that proves a cloud: Debian's kernel and busybox with an SSH server, up in seconds, on a disk of 16 MB.
 
 The disk is GRUB, the kernel and the ramdisk one after the other. GRUB reads them by their sectors, so there is
-neither a partition table nor a file system, and the guest never needs its disk again.
+no file system, and the guest never needs its disk again.
 """
 
 from __future__ import annotations
 
 import lzma
 import shutil
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -116,11 +117,12 @@ class Guest:
 
     def hash(self) -> str:
         """Whatever changes one of its parts makes another image."""
-        return digest({**asdict(self), "parts": [PACKAGES, CORE_MODULES, FIRST, ARGUMENTS, CONFIG, INIT, DHCP]})
+        parts = (PACKAGES, CORE_MODULES, FIRST, ARGUMENTS, CONFIG, INIT, DHCP)
+        return digest({**asdict(self), "layout": 2, "parts": parts})
 
 
 def load_order(wanted: Sequence[str], table: str) -> list[str]:
-    """Paths of the modules and all that they need (modules.dep), each after what it needs; built-in ones are in no file."""
+    """Paths of the modules and all that they need (modules.dep), each after what it needs; built-in ones have none."""
     needs = {path: rest.split() for path, _, rest in (line.partition(":") for line in table.splitlines())}
     named = {Path(path).name.split(".")[0].replace("-", "_"): path for path in needs}
     chosen = [named[name] for name in wanted if name in named]
@@ -136,13 +138,17 @@ def add_modules(stage: Stage, release: str, wanted: Sequence[str]) -> list[str]:
     for path in load_order(wanted, (folder / "modules.dep").read_text(encoding="ascii")):
         data = (folder / path).read_bytes()
         names.append(Path(path).name.removesuffix(".xz"))
-        (stage.folder / "usr/lib/modules" / names[-1]).write_bytes(lzma.decompress(data) if path.endswith(".xz") else data)
+        (stage.folder / "usr/lib/modules" / names[-1]).write_bytes(
+            lzma.decompress(data) if path.endswith(".xz") else data
+        )
     return names
 
 
 def fill(stage: Stage, release: str, modules: Sequence[str]) -> None:
     """Put into the ramdisk what runs in the guest."""
-    found = next((name for name in ("usr/bin/busybox", "bin/busybox") if (stage.tree / name).is_file()), "usr/bin/busybox")
+    found = next(
+        (name for name in ("usr/bin/busybox", "bin/busybox") if (stage.tree / name).is_file()), "usr/bin/busybox"
+    )
     stage.copy(found)
     if not (stage.folder / "bin/busybox").is_file():
         raise BuildError("busybox-static brought no busybox")
@@ -167,21 +173,24 @@ def assemble(tree: Path, kernel: Path, initrd: Path, target: Path) -> None:
     config = CONFIG.format(
         kernel=f"{FIRST}+{sectors(kernel)}", initrd=f"{ramdisk}+{sectors(initrd)}", arguments=ARGUMENTS
     )
-    (tree / "tmp").mkdir(exist_ok=True)
-    (tree / "tmp/grub.cfg").write_text(config, encoding="ascii")
-    chroot(
-        tree, "grub-mkimage", "-O", "i386-pc", "-p", "/", "-c", "/tmp/grub.cfg", "-o", "/tmp/core.img", *CORE_MODULES
-    )
+    made = tree / "seedcloud"
+    made.mkdir()
+    (made / "grub.cfg").write_text(config, encoding="ascii")
+    paths = ["-c", "/seedcloud/grub.cfg", "-o", "/seedcloud/core.img"]
+    chroot(tree, "grub-mkimage", "-O", "i386-pc", "-p", "/", *paths, *CORE_MODULES)
     boot = (tree / "usr/lib/grub/i386-pc/boot.img").read_bytes()
-    mbr, core = bios_boot(boot, (tree / "tmp/core.img").read_bytes(), 1)
+    mbr, core = bios_boot(boot, (made / "core.img").read_bytes(), 1)
     if len(core) > (FIRST - 1) * SECTOR:
         raise BuildError("GRUB's core.img reaches into the kernel")
+    end = -(-(ramdisk + sectors(initrd)) // FIRST) * FIRST
+    # Glance and Nova take a boot sector without a partition for an attack: one of type "no file system", and LBA only.
+    partition = struct.pack("<B3sB3sII", 0x80, b"\xff\xff\xff", 0xDA, b"\xff\xff\xff", FIRST, end - FIRST)
     with target.open("wb") as disk:
-        disk.write(mbr + core)
+        disk.write(mbr[:446] + partition.ljust(64, b"\0") + mbr[510:] + core)
         for path, sector in ((kernel, FIRST), (initrd, ramdisk)):
             disk.seek(sector * SECTOR)
             disk.write(path.read_bytes())
-        disk.truncate(-(-(ramdisk + sectors(initrd)) * SECTOR // (1 << 20)) * (1 << 20))
+        disk.truncate(end * SECTOR)
 
 
 def build(folder: Path, spec: Guest, sources: str) -> dict[str, Any]:

@@ -34,6 +34,15 @@ class Answer:
     cached: bool = False
 
 
+@dataclass(frozen=True)
+class Trial:
+    """How the experiment is made."""
+
+    qemu: str
+    timeout: float
+    attempts: int
+
+
 def newest_kernel(boot: Path) -> Path:
     """The kernel to try with: the running one where its file is there, otherwise the newest."""
     running = boot / f"vmlinuz-{os.uname().release}"
@@ -68,26 +77,26 @@ def boot_guest(kernel: Path, qemu: str, accel: str, timeout: float) -> tuple[boo
     return REACHED in text, why, text
 
 
-def probe(device: Path, kernel: Path, qemu: str, timeout: float, attempts: int, key: str) -> Answer:
-    """Try until the guest is up, at most ``attempts`` times."""
+def probe(device: Path, kernel: Path, trial: Trial, key: str) -> Answer:
+    """Try until the guest is up, as often as the trial allows."""
     begun = time.monotonic()
     if not device.exists():
         return Answer(False, f"there is no {device}: the processor or the firmware offers no virtualisation", 0.0, key)
     why = text = ""
-    for _attempt in range(attempts):
-        good, why, text = boot_guest(kernel, qemu, "kvm", timeout)
+    for _attempt in range(trial.attempts):
+        good, why, text = boot_guest(kernel, trial.qemu, "kvm", trial.timeout)
         if good:
             return Answer(True, "a guest's kernel came up", round(time.monotonic() - begun, 1), key)
     return Answer(False, why, round(time.monotonic() - begun, 1), key, text[-2000:])
 
 
-def answer(*, device: Path, kernel: Path, qemu: str, timeout: float, attempts: int, cache: Path, force: bool) -> Answer:
+def answer(*, device: Path, kernel: Path, cache: Path, trial: Trial, force: bool) -> Answer:
     """The answer of this boot, found out once: hardware and kernel do not change before the next one."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    key = f"{boot_id} {device} {kernel} {qemu}"
+    key = f"{boot_id} {device} {kernel} {trial.qemu}"
     if not force and (known := _read(cache)) is not None and known.key == key:
         return replace(known, cached=True)
-    found = probe(device, kernel, qemu, timeout, attempts, key)
+    found = probe(device, kernel, trial, key)
     cache.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     fresh = cache.with_name(f".{cache.name}.{os.getpid()}")
     fresh.write_text(json.dumps(asdict(found)), encoding="utf-8")

@@ -1,0 +1,393 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""Use a cloud as a person would, step by step, and leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from .rfb import RfbError, Screen, Session
+
+try:
+    import openstack
+    from openstack import exceptions as sdk
+
+    HAS_OPENSTACK = True
+except ImportError:
+    HAS_OPENSTACK = False
+
+try:
+    import websocket
+
+    HAS_WEBSOCKET = True
+except ImportError:
+    HAS_WEBSOCKET = False
+
+LOGIN = re.compile(r"login: *\r?$", re.M)
+HOST_KEY = re.compile(r"seedcloud-guest: host key (ssh-\S+ \S+)")
+TAIL = 3000
+
+
+class ProofError(Exception):
+    """The cloud does not do what a cloud does; the text says which step showed it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the proof is made with."""
+
+    cloud: str
+    clouds_file: str | None
+    image: Path
+    prefix: str
+    external_network: str | None
+    cidr: str
+    dns: list[str]
+    flavor: Mapping[str, int]
+    timeout: float
+    folder: Path  # keys, the picture of the screen and the progress, all of this run
+
+
+@dataclass
+class Report:
+    """What was done and seen."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    seen: dict[str, Any] = field(default_factory=dict)
+    console: str = ""
+
+
+def connect(settings: Settings) -> Any:
+    """A connection by clouds.yaml, nothing else."""
+    files = [settings.clouds_file] if settings.clouds_file else None
+    config = openstack.config.OpenStackConfig(config_files=files, load_envvars=False)
+    return openstack.connection.Connection(config=config.get_one(cloud=settings.cloud))
+
+
+def _delete_router(cloud: Any, router: Any) -> None:
+    for port in list(cloud.network.ports(device_id=router.id)):
+        if port.device_owner in {"network:router_interface", "network:router_interface_distributed"}:
+            cloud.network.remove_interface_from_router(router, port_id=port.id)
+    cloud.network.delete_router(router)
+
+
+# What a project can own. Removed in this order, which is that of their dependence.
+KINDS: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
+    "server": (
+        lambda c: c.compute.servers(details=False),
+        lambda c, x: c.compute.delete_server(x, ignore_missing=True),
+    ),
+    "floating IP": (lambda c: c.network.ips(project_id=c.current_project_id), lambda c, x: c.network.delete_ip(x)),
+    "router": (lambda c: c.network.routers(project_id=c.current_project_id), _delete_router),
+    "port": (lambda c: c.network.ports(project_id=c.current_project_id), lambda c, x: c.network.delete_port(x)),
+    "subnet": (lambda c: c.network.subnets(project_id=c.current_project_id), lambda c, x: c.network.delete_subnet(x)),
+    "network": (
+        lambda c: c.network.networks(project_id=c.current_project_id),
+        lambda c, x: c.network.delete_network(x),
+    ),
+    "security group": (
+        lambda c: c.network.security_groups(project_id=c.current_project_id),
+        lambda c, x: c.network.delete_security_group(x),
+    ),
+    "key pair": (lambda c: c.compute.keypairs(), lambda c, x: c.compute.delete_keypair(x)),
+    "flavor": (lambda c: c.compute.flavors(), lambda c, x: c.compute.delete_flavor(x)),
+    "image": (lambda c: c.image.images(owner=c.current_project_id), lambda c, x: c.image.delete_image(x)),
+}
+
+
+def _label(item: Any) -> str:
+    """Floating IPs and their like carry no name: ours have it as their description."""
+    return str(item.name or "") if not hasattr(item, "floating_ip_address") else str(item.description or "")
+
+
+def inventory(cloud: Any) -> dict[str, dict[str, str]]:
+    """Everything that the project owns: kind -> id -> name."""
+    return {kind: {str(item.id): _label(item) for item in listed(cloud)} for kind, (listed, _) in KINDS.items()}
+
+
+class Proof:
+    """One run."""
+
+    def __init__(self, cloud: Any, settings: Settings, run: str) -> None:
+        self.cloud, self.settings = cloud, settings
+        self.name = f"{settings.prefix}-{run}"
+        self.report = Report()
+
+    # -- time
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Note how long it took; say where it stopped."""
+        begun = time.monotonic()
+        self._progress(f"{name} ...")
+        try:
+            yield
+        except sdk.SDKException as exc:
+            raise ProofError(f"{name}: {exc}") from exc
+        except (ProofError, RfbError, OSError, subprocess.SubprocessError, websocket.WebSocketException) as exc:
+            raise ProofError(f"{name}: {exc}") from exc
+        seconds = round(time.monotonic() - begun, 1)
+        self.report.steps.append({"step": name, "seconds": seconds})
+        self._progress(f"{name}: {seconds} s")
+
+    def _progress(self, line: str) -> None:
+        with (self.settings.folder / "progress").open("a", encoding="utf-8") as stream:
+            stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+
+    def until(self, what: str, ask: Callable[[], Any], every: float = 2) -> Any:
+        """Ask until there is an answer."""
+        end = time.monotonic() + self.settings.timeout
+        while not (answer := ask()):
+            if time.monotonic() > end:
+                raise ProofError(f"{what} did not happen within {self.settings.timeout:g} s")
+            time.sleep(every)
+        return answer
+
+    # -- what is left of an earlier one
+
+    def remove(self) -> None:
+        """Remove whatever carries our prefix: of this run or of one that was killed. Goes on after a fault."""
+        faults = []
+        for kind, (listed, delete) in KINDS.items():
+            ours = [item for item in listed(self.cloud) if _label(item).startswith(f"{self.settings.prefix}-")]
+            for item in ours:
+                try:
+                    delete(self.cloud, item)
+                except sdk.NotFoundException:
+                    continue
+                except sdk.SDKException as exc:
+                    faults.append(f"{kind} {item.id}: {exc}")
+            if kind == "server" and ours:
+                self.until("the removal of the server", self._servers_gone)
+        if faults:
+            raise ProofError("; ".join(faults))
+
+    def _servers_gone(self) -> bool:
+        servers = self.cloud.compute.servers(details=False)
+        return not any(_label(server).startswith(f"{self.settings.prefix}-") for server in servers)
+
+    # -- the steps
+
+    def run(self) -> None:
+        """All of it, from the image to the answer over SSH."""
+        settings, cloud, name = self.settings, self.cloud, self.name
+        with self.step("upload an image"):
+            image = cloud.create_image(
+                name, filename=str(settings.image), disk_format="raw", container_format="bare", wait=True,
+                timeout=int(settings.timeout), allow_duplicates=True, hw_rng_model="virtio",
+            )  # fmt: skip
+        with self.step("make a flavor"):
+            flavor = self._flavor()
+        with self.step("make a key pair"):
+            key = self._key()
+        with self.step("make a security group"):
+            group = cloud.network.create_security_group(name=name)
+            for rule in ({"protocol": "icmp"}, {"protocol": "tcp", "port_range_min": 22, "port_range_max": 22}):
+                cloud.network.create_security_group_rule(
+                    security_group_id=group.id, direction="ingress", ether_type="IPv4", **rule
+                )
+        with self.step("make a network, a subnet, a router"):
+            external = self._external()
+            network = cloud.network.create_network(name=name)
+            subnet = cloud.network.create_subnet(
+                name=name, network_id=network.id, ip_version=4, cidr=settings.cidr, dns_nameservers=settings.dns
+            )
+            router = cloud.network.create_router(name=name, external_gateway_info={"network_id": external.id})
+            cloud.network.add_interface_to_router(router, subnet_id=subnet.id)
+        with self.step("make a floating IP"):
+            port = cloud.network.create_port(name=name, network_id=network.id, security_groups=[group.id])
+            floating = cloud.network.create_ip(floating_network_id=external.id, port_id=port.id, description=name)
+            address = floating.floating_ip_address
+        with self.step("see a compute node"):
+            self.until("a compute node that takes instances", self._has_hypervisor)
+        with self.step("start a server"):
+            server = cloud.compute.create_server(
+                name=name, image_id=image.id, flavor_id=flavor.id, key_name=name, networks=[{"port": port.id}]
+            )
+            server = self.until("the start", lambda: self._active(server))
+        with self.step("read a login in the console log"):
+            host_key = self._login(server)
+        with self.step("see the screen through noVNC"):
+            self.report.seen["screen"] = self._screen(server)
+        with self.step("ping the floating IP"):
+            self.until("an answer", lambda: _ok(["ping", "-c", "1", "-W", "2", address]), every=1)
+        with self.step("log in over SSH with the injected key"):
+            self.report.seen["ssh"] = self._ssh(address, key, host_key)
+        if network.mtu and (mtu := self.report.seen["ssh"]["mtu"]) != network.mtu:
+            raise ProofError(f"the instance's MTU is {mtu}, its network's is {network.mtu}")
+        self.report.seen |= {"floating_ip": address, "mtu": network.mtu, "hypervisor": server.hypervisor_hostname}
+
+    def _flavor(self) -> Any:
+        wanted = self.settings.flavor
+        try:
+            return self.cloud.compute.create_flavor(name=self.name, is_public=True, **wanted)
+        except sdk.ForbiddenException:  # not an administrator: take what there is
+            fits = [f for f in self.cloud.compute.flavors() if f.ram >= wanted["ram"] and f.disk >= wanted["disk"]]
+            if not fits:
+                raise ProofError("no flavor is large enough and none may be made") from None
+            return min(fits, key=lambda flavor: (flavor.ram, flavor.disk))
+
+    def _key(self) -> Path:
+        key = self.settings.folder / "id"
+        for left in (key, key.with_name("id.pub")):
+            left.unlink(missing_ok=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", str(key)],
+            check=True,
+            capture_output=True,
+        )
+        public = key.with_name("id.pub").read_text(encoding="ascii")
+        self.cloud.compute.create_keypair(name=self.name, public_key=public)
+        return key
+
+    def _external(self) -> Any:
+        found = list(self.cloud.network.networks(is_router_external=True))
+        if wanted := self.settings.external_network:
+            found = [network for network in found if network.name == wanted]
+        if not found:
+            raise ProofError(f"there is no external network{f' {wanted!r}' if wanted else ''}")
+        return found[0]
+
+    def _has_hypervisor(self) -> bool:
+        try:
+            return any(node.state == "up" for node in self.cloud.compute.hypervisors(details=True))
+        except sdk.ForbiddenException:  # only an administrator sees them
+            return True
+
+    def _active(self, server: Any) -> Any:
+        server = self.cloud.compute.get_server(server.id)
+        if server.status == "ERROR":
+            fault = server.fault if hasattr(server, "fault") else None
+            raise ProofError((fault or {}).get("message", "the server is in state ERROR"))
+        return server if server.status == "ACTIVE" else None
+
+    def _console(self, server: Any) -> str:
+        self.report.console = self.cloud.compute.get_server_console_output(server)["output"] or ""
+        return self.report.console
+
+    def _login(self, server: Any) -> str:
+        text = self.until("a login", lambda: LOGIN.search(self._console(server)) and self.report.console)
+        if not (found := HOST_KEY.search(text)):
+            raise ProofError("the console shows a login, and no SSH host key of our guest before it")
+        return found[1]
+
+    def _screen(self, server: Any) -> dict[str, Any]:
+        url = self.cloud.compute.create_console(server, console_type="novnc")["url"]
+        connection = websocket.create_connection(
+            console_socket(url), subprotocols=["binary"], timeout=min(60, self.settings.timeout)
+        )
+        try:
+
+            def read() -> bytes:
+                data = connection.recv()
+                return data if isinstance(data, bytes) else data.encode("latin-1")
+
+            session = Session(read, connection.send_binary)
+
+            def lit() -> Screen | None:
+                screen = session.screen()
+                return screen if screen.lit else None
+
+            screen: Screen = self.until("a screen that is not black", lit)
+        finally:
+            connection.close()
+        picture = self.settings.folder / "screen.png"
+        picture.write_bytes(screen.png())
+        return {"width": screen.width, "height": screen.height, "lit": screen.lit, "picture": str(picture)}
+
+    def _ssh(self, address: str, key: Path, host_key: str) -> dict[str, Any]:
+        known = key.with_name("known_hosts")
+        known.write_text(f"{address} {host_key}\n", encoding="ascii")
+        argv = [
+            *(
+                "ssh",
+                "-F",
+                "none",
+                "-i",
+                str(key),
+                "-o",
+                f"UserKnownHostsFile={known}",
+                "-o",
+                "GlobalKnownHostsFile=none",
+            ),
+            *("-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", f"root@{address}"),
+            "hostname; uname -r; cat /sys/class/net/e*/mtu",
+        ]
+        said = ""
+
+        def ask() -> str | None:
+            nonlocal said
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+            said = done.stderr.strip()
+            return done.stdout if done.returncode == 0 else None
+
+        try:
+            answer: str = self.until("a login", ask)
+        except ProofError as exc:
+            raise ProofError(f"{exc}; the last attempt said: {said}") from exc
+        hostname, kernel, mtu = answer.split()
+        return {"hostname": hostname, "kernel": kernel, "mtu": int(mtu)}
+
+
+def console_socket(url: str) -> str:
+    """The websocket behind a console's page: its token is in the query, or in the `path` that noVNC is told."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    path = query["path"][0] if "path" in query else f"websockify?{parts.query}"
+    return f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}/{path.lstrip('/')}"
+
+
+def _ok(argv: list[str]) -> bool:
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+def prove(settings: Settings, run: str, check: bool = False) -> tuple[Report, str | None, list[str]]:
+    """The proof, and the removal of what it made whatever came of it: report, fault, what remains."""
+    cloud = connect(settings)
+    proof = Proof(cloud, settings, run)
+    (settings.folder / "progress").unlink(missing_ok=True)
+    try:
+        with proof.step("sign in"):
+            cloud.authorize()
+        if check:
+            return proof.report, None, []
+        with proof.step("remove what an earlier proof left"):
+            proof.remove()
+        with proof.step("list what is there"):
+            before = inventory(cloud)
+    except ProofError as exc:
+        return proof.report, str(exc), []
+    faults: list[str] = []
+    remaining: list[str] = []
+    try:
+        proof.run()
+    except ProofError as exc:
+        faults.append(str(exc))
+    finally:
+        try:
+            with proof.step("remove everything again"):
+                proof.remove()
+            with proof.step("see that nothing remains"):
+                remaining = new(before, inventory(cloud))
+        except ProofError as exc:
+            faults.append(str(exc))
+    return proof.report, "; ".join(faults) or None, remaining
+
+
+def new(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What is in the second inventory and not in the first."""
+    return [
+        f"{kind} {identity} {name}".strip()
+        for kind, items in after.items()
+        for identity, name in items.items()
+        if identity not in before[kind]
+    ]
