@@ -11,7 +11,6 @@ made in mount namespaces of its own and end with it, and so does the link to the
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ctypes
 import json
 import os
@@ -248,14 +247,15 @@ def probe(options: argparse.Namespace) -> str:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
     qemu = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "256"]
-    qemu += ["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", options.kernel]
+    qemu += ["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", "/run/vmlinuz"]
     qemu += ["-append", "console=ttyS0 panic=-1"]
-    with contextlib.suppress(OSError):
-        Path(options.root, "dev").mkdir(exist_ok=True)
-    command = nspawn(options, "--pipe", "--bind=/dev/kvm", "--private-network", "--", *qemu)
+    command = nspawn(
+        options, "--pipe", "--bind=/dev/kvm", f"--bind-ro={options.kernel}:/run/vmlinuz", "--private-network", *qemu
+    )
     rack = Cgroup(f"{options.name}-probe") if not Path("/run/systemd/system").is_dir() else None
     if rack is None:
-        command = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--property=Delegate=yes", *command]
+        limits = ["--property=Delegate=yes", f"--property=RuntimeMaxSec={options.timeout}"]
+        command = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", *limits, *command]
     try:
         done = subprocess.run(
             command,

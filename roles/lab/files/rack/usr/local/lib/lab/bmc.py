@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from xml.sax.saxutils import quoteattr
 
 import libvirt
 import libvirt_qemu
+from boot_options import DEFAULT_ORDER, PARAMETERS, BootOptions
 from pyghmi.ipmi import bmc
 from pyghmi.ipmi.private.session import Session
 
@@ -30,65 +30,7 @@ CONSOLES = Path("/var/lib/lab/consoles")
 DISKS = Path("/var/lib/lab/disks")
 OVMF = Path("/usr/share/OVMF")
 
-DEFAULT_ORDER = ("disk", "network")
-# Boot device selectors of IPMI 2.0, table 28-14, that this machine can follow.
-ORDERS = {0x1: ("network", "disk"), 0x2: ("disk", "network"), 0x3: ("disk", "network")}
-FLAG_VALID, FLAG_PERSISTENT = 0x80, 0x40
-KEEP_ON_TIMEOUT = 0x08
-FLAG_SECONDS = 60.0
-
 OK, NOT_IN_THIS_STATE, BAD_DATA, NO_PARAMETER = 0x00, 0xD5, 0xCC, 0x80
-# The parameters that can be written, with the length of their data.
-PARAMETERS = {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 5}
-
-
-class BootOptions:
-    """The system boot options, kept over restarts of the BMC as in its non-volatile memory."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.data = {number: [0] * length for number, length in PARAMETERS.items()}
-        self.expires: float | None = None
-        if path.exists():
-            self.data |= {int(k): v for k, v in json.loads(path.read_text(encoding="ascii")).items()}
-
-    def write(self, number: int, data: list[int]) -> None:
-        self.data[number] = data
-        if number == 5:
-            self.restart_timer()
-        self.save()
-
-    def save(self) -> None:
-        temporary = self.path.with_suffix(".new")
-        temporary.write_text(json.dumps(self.data), encoding="ascii")
-        temporary.replace(self.path)
-
-    @property
-    def valid(self) -> bool:
-        return bool(self.data[5][0] & FLAG_VALID)
-
-    def restart_timer(self) -> None:
-        self.expires = time.monotonic() + FLAG_SECONDS
-
-    def expire(self) -> bool:
-        """Drop a one-time flag whose time is over; say whether one was dropped."""
-        late = self.expires is not None and time.monotonic() > self.expires
-        once = self.valid and not self.data[5][0] & FLAG_PERSISTENT
-        if not (late and once) or self.data[3][0] & KEEP_ON_TIMEOUT:
-            return False
-        self.data[5][0] &= ~FLAG_VALID
-        self.save()
-        return True
-
-    def order(self) -> tuple[str, ...]:
-        selector = self.data[5][1] >> 2 & 0xF
-        return ORDERS.get(selector, DEFAULT_ORDER) if self.valid else DEFAULT_ORDER
-
-    def booted(self) -> None:
-        """A boot took place: it used up the one-time flag."""
-        if self.valid and not self.data[5][0] & FLAG_PERSISTENT:
-            self.data[5][0] &= ~FLAG_VALID
-            self.save()
 
 
 class Machine:
