@@ -79,9 +79,7 @@ class Stage:
     def _is_current(self, root: Root, item: Item, wanted: Digest | None) -> bool:
         record = root.intact(item.dest)
         if not record:  # not ours, but maybe the very bytes that are wanted
-            sha256 = (
-                wanted.value if wanted and wanted.algorithm == "sha256" else None if wanted else _local_digest(item)
-            )
+            sha256 = _local_digest(item) if not wanted else wanted.value if wanted.algorithm == "sha256" else None
             return item.is_plain and sha256 is not None and root.sha256(item.dest) == sha256
         source = record["source"]
         if wanted:
@@ -151,11 +149,18 @@ class Stage:
 
     def _own(self, item: Item) -> bool:
         """Put mode and owner right."""
-        paths = [root.file(name) for root in self.roots for name in (item.dest, *item.companions)]
-        wrong = [path for path in paths if path.exists() and self.attributes.differ(path)]
-        if not self.check_mode:
-            for path in wrong:
+        wrong = [
+            (root, name)
+            for root in self.roots
+            for name in (item.dest, *item.companions)
+            if root.file(name).exists() and self.attributes.differ(root.file(name))
+        ]
+        for root, name in () if self.check_mode else wrong:
+            path = root.file(name)
+            if path.stat().st_nlink == 1:
                 self.attributes.apply(path)
+            else:  # the other name of the file is somebody's source
+                root.place(path, name, self.attributes, digest(path), link=False)
         return bool(wrong)
 
     def _describe(self, item: Item) -> dict[str, Any]:

@@ -192,6 +192,17 @@ def test_a_file_whose_mode_differs_is_copied_and_its_own_is_left_alone(seed: See
     assert seed.present(loader, "loader")["changed"] is False
 
 
+def test_another_mode_is_not_given_to_the_source(seed: Seed, tmp_path: Path) -> None:
+    loader = tmp_path / "loader"
+    loader.write_bytes(DATA)
+    loader.chmod(0o644)
+    seed.present(loader, "loader")
+    seed.attributes = Attributes(0o400)
+    assert seed.present(loader, "loader")["changed"] is True
+    assert [path.stat().st_mode & 0o777 for path in (loader, seed / "loader")] == [0o644, 0o400]
+    assert seed.present(loader, "loader")["changed"] is False
+
+
 def test_a_link_is_served_as_a_file(seed: Seed, tmp_path: Path) -> None:
     (tmp_path / "real").write_bytes(DATA)
     (tmp_path / "link").symlink_to("real")
