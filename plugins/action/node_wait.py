@@ -25,7 +25,7 @@ _NEXT: dict[str, tuple[str, str]] = {
     "boot_device_set": ("bmc", "it was not switched on: its BMC's power state and event log"),
     "powered_on": (
         "dhcp",
-        "its firmware asked for no boot script: the boot NIC's MAC, its link and VLAN, network boot in the firmware, "
+        "its firmware got no address: the boot NIC's MAC, its link and VLAN, network boot in the firmware, "
         "a second DHCP server; on the seed: journalctl -u seedcloud-dnsmasq; the node's console",
     ),
     "dhcp_leased": ("loader", "its firmware fetched no loader: TFTP and MTU; journalctl -u seedcloud-dnsmasq"),
@@ -45,6 +45,9 @@ _NEXT: dict[str, tuple[str, str]] = {
     "host_keys": ("reboot", "the agent did not restart the node: the node's console"),
     "rebooting": ("ssh", "the deployed system did not answer: its boot order, network and console"),
 }
+
+
+_ORDER = {event: place for place, event in enumerate(_NEXT)}
 
 
 @dataclass
@@ -186,7 +189,8 @@ class ActionModule(ActionBase):
     def _lose_patience(self, node: Watched, waited: float, silent: float, silence: float) -> None:
         if waited < node.timeout and silent < silence:
             return
-        last = node.last.get("event", "")
+        # The furthest it came, not the last: the ramdisk asks for an address, too.
+        last = max(node.trail, key=lambda event: _ORDER.get(event, 0), default="")
         hop, look = _NEXT.get(last, (node.last.get("hop") or "agent", "the node's console"))
         how = f"not done after {waited:.0f} s" if waited >= node.timeout else f"silent for {silent:.0f} s"
         node.end("timeout", f"{how}, stopped at hop {hop} after {last or 'nothing'}: {look}", hop, node.last or None)

@@ -15,7 +15,10 @@ LEVELS = ("info", "error")
 SOURCES = ("ansible", "bmc", "http", "dhcp", "agent")
 # What only the seed or Ansible can know: an agent that says so is not believed.
 NOT_AGENTS = frozenset(
-    {"ordered", "withdrawn", "boot_device_set", "powered_on", "loader_fetched", "kernel_fetched", "ssh_up", "deployed"}
+    {
+        *("ordered", "withdrawn", "boot_device_set", "powered_on", "ssh_up", "deployed"),
+        *("dhcp_leased", "loader_sent", "loader_fetched", "kernel_fetched"),
+    }
 )
 
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -162,3 +165,18 @@ def access_event(line: bytes, node: str, generation: int, seq: int) -> dict[str,
     return make_event(
         received, node, generation, "http", "http_refused", level="error", hop=hop, msg=msg, data=data, seq=seq
     )
+
+
+_DHCP_HOPS = {"dhcp_leased": "dhcp", "loader_sent": "loader"}
+
+
+def dhcp_event(line: bytes, node: str, generation: int, seq: int) -> dict[str, Any] | None:
+    """What dnsmasq told of the node, if anything."""
+    try:
+        entry = json.loads(line)
+        event, received, msg = str(entry["event"]), float(entry["time"]), str(entry["msg"])
+    except (ValueError, KeyError, TypeError):
+        return None  # killed within the line
+    if event not in _DHCP_HOPS:
+        return None
+    return make_event(received, node, generation, "dhcp", event, hop=_DHCP_HOPS[event], msg=msg, seq=seq)

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""A node's journal: what modules wrote, what its agent reported and what nginx saw, as one list of events."""
+"""A node's journal: what modules wrote, what its agent reported and what the servers saw, as one list of events."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .events import access_event, agent_event
+from .events import access_event, agent_event, dhcp_event
 from .files import BOOT_ID, Damaged, append_lines, canonical, node_folder, read_json, read_lines
 
 _REPORT = re.compile(r"([0-9]{4})\.json")
 _GENERATION = re.compile(r"[1-9][0-9]{0,8}")
+# What nginx and dnsmasq write for a node, a file a generation.
+_SERVERS: dict[str, Callable[[bytes, str, int, int], dict[str, Any] | None]] = {
+    "access": access_event,
+    "dhcp": dhcp_event,
+}
 REPORT_MAX = 64 * 1024
 
 
@@ -33,8 +38,7 @@ class Cursor:
 
     generation: int
     journal: int = 0
-    access: dict[str, int] = field(default_factory=dict)  # by generation: offset, lines
-    lines: dict[str, int] = field(default_factory=dict)
+    servers: dict[str, list[int]] = field(default_factory=dict)  # by "kind/generation": bytes and lines read
     # By "generation/boot_id": the last number before the first gap, then those behind a gap.
     reports: dict[str, list[int]] = field(default_factory=dict)
 
@@ -87,16 +91,19 @@ def _journal_events(folder: Path, cursor: Cursor) -> list[dict[str, Any]]:
     return [event for event in events if event["generation"] >= cursor.generation]
 
 
-def _access_events(folder: Path, node: str, cursor: Cursor) -> Iterator[dict[str, Any]]:
-    for generation, path in _numbered(folder / "access", re.compile(r"([1-9][0-9]{0,8})\.jsonl")):
-        if int(generation) < cursor.generation:
-            continue
-        lines, cursor.access[generation] = read_lines(path, cursor.access.get(generation, 0))
-        for line in lines:
-            seq = cursor.lines[generation] = cursor.lines.get(generation, 0) + 1
-            event = access_event(line, node, int(generation), seq)
-            if event:
-                yield event
+def _server_events(folder: Path, node: str, cursor: Cursor) -> Iterator[dict[str, Any]]:
+    for kind, meaning in _SERVERS.items():
+        for generation, path in _numbered(folder / kind, re.compile(r"([1-9][0-9]{0,8})\.jsonl")):
+            if int(generation) < cursor.generation:
+                continue
+            key = f"{kind}/{generation}"
+            offset, count = cursor.servers.get(key, [0, 0])
+            lines, offset = read_lines(path, offset)
+            for seq, line in enumerate(lines, count + 1):
+                event = meaning(line, node, int(generation), seq)
+                if event:
+                    yield event
+            cursor.servers[key] = [offset, count + len(lines)]
 
 
 def _report(path: Path) -> tuple[bytes, float]:
@@ -137,7 +144,7 @@ def read(root: Path, node: str, cursor: Cursor) -> list[dict[str, Any]]:
     folder = node_folder(root, node)
     events = [
         *_journal_events(folder, cursor),
-        *_access_events(folder, node, cursor),
+        *_server_events(folder, node, cursor),
         *_report_events(folder, node, cursor),
     ]
     return sorted(events, key=lambda e: (e["received"], e["generation"], e["source"], e["boot_id"] or "", e["seq"]))

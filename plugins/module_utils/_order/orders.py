@@ -26,6 +26,7 @@ from .wanted import Wanted
 
 # After these a generation is over: nothing more is to be waited for.
 DONE = frozenset({"deployed", "withdrawn"})
+_SERVERS = ("access", "dhcp")  # what nginx and dnsmasq write into
 _LEASE_TEXT = 512
 
 
@@ -159,11 +160,12 @@ class Orders:
         """A new generation, up to its commit: from then on a rerun joins it."""
         folder = node_folder(self.root, wanted.name)
         self.retire(wanted.name)  # an agent of the old generation finds no claim any more
-        for name in ("claimed", "reports", "access"):
+        for name in ("claimed", "reports", *_SERVERS):
             self._folder(folder / name, 0o750)
         self._folder(folder / "claimed" / str(generation), 0o2770)
         self._folder(folder / "reports" / str(generation), 0o2770)
-        write_atomic(folder / "access" / f"{generation}.jsonl", b"", 0o660, self.gid)
+        for name in _SERVERS:
+            write_atomic(folder / name / f"{generation}.jsonl", b"", 0o660, self.gid)
         write_atomic(folder / "order.json", wanted.text(generation, run), 0o600, durable=True)
 
     def published(self, wanted: Wanted, generation: int) -> bool:
@@ -211,7 +213,8 @@ class Orders:
         home = Path("../../nodes") / wanted.name
         for name in ("claimed", "reports"):
             (new / name).symlink_to(home / name)
-        (new / "access.jsonl").symlink_to(home / "access" / f"{generation}.jsonl")
+        for name in _SERVERS:
+            (new / f"{name}.jsonl").symlink_to(home / name / f"{generation}.jsonl")
         # The claim is free unless somebody has it: this folder may be a second one, made after a kill.
         if not any((node_folder(self.root, wanted.name) / "claimed" / str(generation)).iterdir()):
             write_atomic(new / "claim" / str(generation), text, 0o640, self.gid)

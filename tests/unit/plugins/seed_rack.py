@@ -143,7 +143,10 @@ class Rack:
             path.chmod(int(folder["mode"], 8))
         for name in ("nginx", "dnsmasq"):
             text = environment.get_template(f"{name}.conf.j2").render(variables)
-            (self.etc / f"{name}.conf").write_text(text.replace(f"/run/seedcloud-{name}", str(self.run_dir)))
+            text = text.replace(f"/run/seedcloud-{name}", str(self.run_dir)).replace("/etc/seedcloud", str(self.etc))
+            (self.etc / f"{name}.conf").write_text(text)
+        (self.etc / "dhcp-event").write_text(environment.get_template("dhcp-event.j2").render(variables))
+        (self.etc / "dhcp-event").chmod(0o755)
 
     def start_nginx(self) -> None:
         worker = pwd.getpwnam(WORKER)

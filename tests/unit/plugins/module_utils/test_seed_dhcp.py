@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.seedcloud.openstack.plugins.module_utils._journal import store
 from ansible_collections.seedcloud.openstack.plugins.module_utils._order.batch import (
     Settings,
     order_nodes,
@@ -156,6 +157,32 @@ def tftp(seed: Rack, path: str) -> bytes | None:
             data += packet[4:] if code == 3 else b""
             if code == 3 and len(packet) < 1404:
                 return data
+
+
+def test_journal_tells_of_lease_and_loader(seed: Rack, orders: Orders) -> None:
+    order(orders, "192.0.2.11")
+    generation = store.current_generation(seed.root, "node1")
+    seed.until(lambda: discover(seed, KNOWN, seconds=0.3), "an offer")
+    request = {53: b"\x03", 50: socket.inet_aton("192.0.2.11"), 54: socket.inet_aton(SEED)}
+    for _ in range(2):  # the firmware's, then the loader's for the same lease
+        answer = discover(seed, KNOWN, options=request)
+        assert answer is not None and answer[1][53] == b"\x05"
+    assert tftp(seed, "undionly.kpxe")
+
+    def told() -> list[tuple[str, str, str]]:
+        events = store.history(seed.root, "node1", generation)
+        return [(e["event"], e["hop"], e["msg"]) for e in events if e["source"] == "dhcp"]
+
+    lease = ("dhcp_leased", "dhcp", f"192.0.2.11 to {KNOWN}")
+    sent = ("loader_sent", "loader", "undionly.kpxe, 76800 bytes")
+    seed.until(lambda: len(told()) == 3, "events")
+    assert sorted(told()) == [lease, lease, sent]
+    # A reload tells dnsmasq's leases again, but nothing happened.
+    orders.dhcp_stale = True
+    orders.reload_dhcp()
+    withdraw_nodes(orders, SETTINGS, [{"name": "node1"}], forget=False)
+    discover(seed, KNOWN, options=request)
+    assert len(told()) == 3
 
 
 def test_tftp_serves_the_loader_and_nothing_else(seed: Rack) -> None:
