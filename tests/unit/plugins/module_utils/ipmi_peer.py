@@ -133,7 +133,7 @@ def start_pyghmi(folder: Path, kind: str, address: str = "127.1.0.1") -> Peer:
     return Peer(folder, address, port, process)
 
 
-def await_peers(*peers: Peer, seconds: float = 20) -> None:
+def await_peers(*peers: Peer, seconds: float = 90) -> None:
     """Until each of them answers Get Channel Authentication Capabilities."""
     end = time.monotonic() + seconds
     for peer in peers:
