@@ -33,8 +33,9 @@ _LEASE_TEXT = 512
 class Held(Exception):
     """Another live run acts on the node."""
 
-    def __init__(self, run: str, since: float) -> None:
-        super().__init__(f"held by run {run} for {max(0, time.time() - since):.0f} s more at most")
+    def __init__(self, run: str, until: float) -> None:
+        left = max(0, until - time.time())
+        super().__init__(f"run {run} acts on it; unless it is heard of again, the node is free in {left:.0f} s")
         self.run = run
 
 
