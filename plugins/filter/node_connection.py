@@ -41,10 +41,10 @@ EXAMPLES = r"""
   hosts: seedcloud_nodes
   gather_facts: false
   vars:
-    connection: "{{ hostvars | seedcloud.openstack.node_connection(groups, inventory_hostname, group_names) }}"
-    ansible_host: "{{ connection.host }}"
-    ansible_user: "{{ connection.user }}"
-    ansible_ssh_common_args: "{{ connection.common_args }}"
+    __node_connection: "{{ hostvars | seedcloud.openstack.node_connection(groups, inventory_hostname, group_names) }}"
+    ansible_host: "{{ __node_connection.host }}"
+    ansible_user: "{{ __node_connection.user }}"
+    ansible_ssh_common_args: "{{ __node_connection.common_args }}"
   tasks:
     - name: Ask for the kernel
       ansible.builtin.command: uname -r

@@ -111,11 +111,12 @@ def node_orders(
     golden = images["golden"]
 
     def order(record: Record) -> dict[str, Any]:
-        common = {"action": action, "root_device": record["root_device"], "after": "reboot"}
+        common = {"action": action, "root_device": record["root_device"]}
         if action != "deploy":
-            return common
+            return common | {"after": "poweroff"}
         refused = refusal(journals.get(record["name"], {}).get("events", []))
         return common | {
+            "after": "reboot",
             "image": {key: golden[key] for key in ("name", "sha256", "size", "compressed_size")}
             | {
                 "url": f"/images/{golden['name']}.raw.zst",
@@ -203,6 +204,58 @@ def wipe_refusals(journals: Mapping[str, Any]) -> dict[str, Any]:
             for name in nodes
         ],
     }
+
+
+POWER = {
+    ("none", None): [],
+    ("settle", "off"): ["power on"],
+    ("deploy", "off"): ["boot from the network once", "power on", "restart into the image"],
+    ("deploy", "on"): ["power off", "boot from the network once", "power on", "restart into the image"],
+}
+
+
+def node_plan(
+    records: Iterable[Record],
+    actions: Mapping[str, Mapping[str, str]],
+    bmcs: Mapping[str, Result],
+    journals: Mapping[str, Any],
+) -> list[str]:
+    """For people: what a run would do to each node's power and disks, and the hash that lets it."""
+    refused = wipe_refusals({name: told for name, told in journals.items() if actions[name]["action"] == "deploy"})
+    lines: list[str] = []
+    for record in records:
+        name, action = record["name"], actions[record["name"]]["action"]
+        bmc = bmcs.get(name)
+        state = (bmc["power"] if not bmc["failed"] else "unknown") if bmc else "unknown"
+        power = POWER.get((action, None if action == "none" else state), [])
+        lines.append(actions[name]["line"])
+        if bmc and bmc["failed"]:
+            lines.append(f"{name}: power: its BMC does not tell it: {bmc['msg']}")
+        elif power:
+            lines.append(f"{name}: power: is {state}; {', '.join(power)}")
+        if action == "deploy" and name not in refused["nodes"]:
+            hints = ", ".join(f"{key} {value}" for key, value in record["root_device"].items())
+            lines.append(
+                f"{name}: disk: the one with {hints}; if it holds something, the run stops and prints what, and its hash"
+            )
+    return [*lines, *refused["lines"]]
+
+
+def node_hardware(journals: Mapping[str, Any]) -> list[str]:
+    """For people: what inspected nodes are made of, in the words of node_root_device and node_nics."""
+    lines: list[str] = []
+    for name, told in sorted(journals.items()):
+        found = [event["data"] for event in told.get("events", []) if event["event"] == "inspected"]
+        if not found:
+            continue
+        data = found[-1]
+        lines.append(f"{name}: {data.get('cpus')} CPUs, {data.get('memory_mib')} MiB, {data.get('firmware')}")
+        lines += [f"{name}: NIC {nic.get('name')}: mac {nic.get('mac')}" for nic in data.get("nics", [])]
+        for disk in data.get("disks", []):
+            hints = (("serial", disk.get("serial")), ("wwn", disk.get("wwn")), ("model", disk.get("model")))
+            told_hints = ", ".join(f"{key} {value}" for key, value in hints if value)
+            lines.append(f"{name}: disk {disk.get('name')}: size_gib {int(disk.get('size', 0)) >> 30}, {told_hints}")
+    return lines
 
 
 def node_verdicts(results: Sequence[Mapping[str, Result]]) -> dict[str, dict[str, Any]]:

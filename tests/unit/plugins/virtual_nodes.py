@@ -1,13 +1,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""Machines that behave as a rack does, seen from the seed: a real BMC protocol, an agent's files, a real SSH key exchange.
+"""Machines that behave as a rack does, seen from the seed: a real BMC protocol, an agent's files, a real SSH key.
 
 What a node's firmware, ramdisk and disk would do happens in a thread, on the seed's folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -67,6 +68,7 @@ class VirtualNode:
     root: Path
     holds: list[str] = field(default_factory=list)
     breaks: str | None = None
+    hold: set[str] = field(default_factory=set)  # events before which the agent waits
     pace: float = 0.1
     disk: dict[str, Any] = field(default_factory=dict)
     writes: int = 0  # begun
@@ -116,6 +118,8 @@ class VirtualNode:
         def report(event: str, msg: str = "", level: str = "info", hop: str = "agent", **data: Any) -> bool:
             """Whether to go on: there is power, and it is not here that this node breaks."""
             nonlocal seq
+            while event in self.hold and self.on() and not self._stop.is_set():
+                time.sleep(0.02)
             seq += 1
             text = {"event": event, "msg": msg, "level": level, "hop": hop, "data": data}
             path = reports / f".{seq:04d}"
@@ -124,7 +128,17 @@ class VirtualNode:
             time.sleep(self.pace)
             return self.on() and event != self.breaks and not self._stop.is_set()
 
-        if not report("agent_started") or not report("disk_chosen", hop="disk"):
+        if not report("agent_started"):
+            return None
+        if order["action"] == "inspect":
+            disks = [{"name": "sda", "size": 2**34, "serial": f"S-{self.name}", "wwn": "", "model": "VIRTUAL"}]
+            nics = [{"name": "eth0", "mac": "00:00:5e:00:53:01"}]
+            report("inspected", hop="disk", cpus=2, memory_mib=1024, firmware="uefi", nics=nics, disks=disks)
+            report("rebooting", hop="reboot")
+            if order["after"] == "poweroff":
+                self.bmc.write("power", 0)
+            return None
+        if not report("disk_chosen", hop="disk"):
             return None
         if self.holds and order["wipe"]["confirmed"] != self.hash:
             disks = [{"name": "sda", "serial": f"S-{self.name}", "size": 2**34, "contents": self.holds}]
@@ -152,4 +166,4 @@ class VirtualNode:
 
     @property
     def hash(self) -> str:
-        return f"{hash((self.name, *self.holds)) & (2**256 - 1):064x}"
+        return hashlib.sha256(f"{self.name} {self.holds}".encode()).hexdigest()

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,6 @@ from ansible_collections.seedcloud.openstack.tests.unit.plugins.virtual_nodes im
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
 
 IMAGE = "debian13-openstack-0123456789ab"
-PLAY = """
-- name: Provision
-  ansible.builtin.import_playbook: seedcloud.openstack.provision_nodes
-"""
 
 
 class Rack:
@@ -61,8 +60,8 @@ class Rack:
             "seedcloud_networks": {"provisioning": {"cidr": "192.0.2.0/24"}, "provider": {"cidr": "203.0.113.0/24"}},
             "seedcloud_ssh_authorized_keys": [key],
             "node_root_device": {"size_gib": 16},
-            "node_wait_silence": 20,
-            "node_ssh_timeout": 20,
+            "node_wait_silence": 300,
+            "node_ssh_timeout": 60,
             "node_seed_group": "root",
         }
 
@@ -101,17 +100,35 @@ class Rack:
         (self.folder / "inventory.yml").write_text(yaml.safe_dump(self.inventory))
         return ["ansible-playbook", "-i", str(self.folder / "inventory.yml"), *arguments]
 
-    def run(self, *arguments: str, rc: int = 0) -> str:
-        command = self.command("seedcloud.openstack.provision_nodes", *arguments)
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=180)
+    def run(self, *arguments: str, rc: int = 0, playbook: str = "provision_nodes") -> str:
+        command = self.command(f"seedcloud.openstack.{playbook}", *arguments)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=600)
         out = done.stdout + done.stderr
         assert done.returncode == rc, out
         assert ipmi_peer.PASSWORD not in out
         return out
 
+    def start(self) -> subprocess.Popen[str]:
+        command = self.command("seedcloud.openstack.provision_nodes")
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
     def events(self, node: str) -> list[str]:
+        """In the journal; what the agent reported is elsewhere."""
         journal = self.root / "nodes" / node / "journal.jsonl"
+        if not journal.exists():
+            return []
         return [json.loads(line)["event"] for line in journal.read_text().splitlines()]
+
+    def calls(self) -> dict[str, list[str]]:
+        """What each BMC was told to do."""
+        return {name: node.bmc.calls() for name, node in self.nodes.items()}
 
     def stop(self) -> None:
         for node in self.nodes.values():
@@ -160,8 +177,102 @@ def test_dark_rack_to_ssh_and_then_nothing(rack: Callable[..., Rack]) -> None:
     assert (r.root / "nodes/node1/host_keys").read_text().startswith("node1,192.0.2.1 ssh-ed25519 ")
     assert not list((r.root / "awaited").iterdir())
 
-    calls = {name: node.bmc.read("calls") for name, node in r.nodes.items()}
+    calls = r.calls()
     out = r.run()
-    assert "changed=0" in out
+    assert re.search(r"node1 +: ok=\d+ +changed=0 ", out)
     assert "nothing to do" in out
-    assert calls == {name: node.bmc.read("calls") for name, node in r.nodes.items()}
+    assert r.calls() == calls
+
+
+def test_each_fails_alone_and_disks_with_something_on_them_wait_for_their_hash(rack: Callable[..., Rack]) -> None:
+    r = rack(4)
+    one, two, three, four = r.nodes.values()
+    two.bmc.process.kill()
+    for node in (three, four):
+        node.holds = ["gpt", "ext4 label=data"]
+    hashes = [three.hash, four.hash]
+    out = r.run(rc=2)
+    assert [node.writes for node in r.nodes.values()] == [1, 0, 0, 0]
+    assert re.search(r"fatal: \[node2\].*stopped at hop bmc \(bmc_unreachable\)", out)
+    assert re.search(r"node1 +: .*failed=0", out)
+    assert "node3: sda S-node3 16 GiB holds gpt, ext4 label=data" in out
+    plan = re.search(r"node_wipe_confirm: ([0-9a-f]{64})", out)
+    assert plan
+    assert plan[1] not in hashes  # of several disks it is a hash over theirs
+
+    r.hosts["node3"]["node_wipe_confirm"] = "0" * 64
+    r.run("--limit", "node3", rc=2)
+    assert three.writes == 0
+    r.hosts["node3"]["node_wipe_confirm"] = plan[1]
+    r.run("--limit", "node3", rc=2)  # the plan of the other refusal is no longer the node's last
+    assert three.writes == 0
+
+    r.hosts["node3"]["node_wipe_confirm"] = hashes[0]
+    r.hosts["node4"]["node_wipe_confirm"] = plan[1]
+    one.bmc.write("power", 0)
+    calls = one.bmc.calls()
+    out = r.run("--limit", "node1,node3,node4")
+    assert [node.writes for node in r.nodes.values()] == [1, 0, 1, 1]
+    assert one.bmc.calls()[len(calls) :] == ["power:1"] or one.on()
+    assert "node1: power on if it is off" in out
+
+    r.build("debian13-openstack-ffffffffffff")
+    assert "node3: order, boot from the network, write debian13-openstack-ffffffffffff" in r.run("--check")
+
+
+AGENTS = ("agent_started", "claim_taken", "image_writing", "host_keys", "rebooting")
+
+
+def test_killed_at_every_event_and_run_again(rack: Callable[..., Rack]) -> None:
+    """Each run goes on where the one before was killed, and is killed at the next event."""
+    r = rack(1)
+    node = r.nodes["node1"]
+    node.hold = set(AGENTS)
+    for event in ("ordered", "boot_device_set", "powered_on", *AGENTS, "withdrawn", "ssh_up", None):
+        run = r.start()
+        assert run.stdout
+        if event in AGENTS:
+            node.hold.discard(event)
+            for line in run.stdout:
+                if re.match(rf"node1 +\+\d+s +{event}\b", line):
+                    break
+        else:
+            while event not in r.events("node1") and run.poll() is None:
+                time.sleep(0.005)
+        if event:
+            assert run.poll() is None, f"{event} did not come: {run.stdout.read()}"
+            os.killpg(run.pid, signal.SIGKILL)
+        out = run.communicate(timeout=600)[0]
+        assert (run.returncode == 0) == (event is None), out
+    assert (node.writes, node.cut) == (1, 0)
+    assert r.events("node1").count("ordered") == 1
+    assert r.events("node1")[-2:] == ["ssh_up", "deployed"]
+    assert [call for call in node.bmc.calls() if call.startswith("power:")] == ["power:1"]
+
+
+def test_two_runs_at_once(rack: Callable[..., Rack]) -> None:
+    r = rack(2)
+    runs = [r.start() for _ in range(2)]
+    outs = [run.communicate(timeout=600)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], "\n".join(outs)
+    assert [(node.writes, node.cut) for node in r.nodes.values()] == [(1, 0), (1, 0)]
+
+
+def test_inspect_and_plan(rack: Callable[..., Rack]) -> None:
+    """What inspect_nodes finds out, and that plan asks and changes nothing."""
+    r = rack(1)
+    node = r.nodes["node1"]
+    out = r.run(playbook="inspect_nodes")
+    assert "node1: disk sda: size_gib 16, serial S-node1, model VIRTUAL" in out
+    assert "node1: NIC eth0: mac 00:00:5e:00:53:01" in out
+    assert (node.writes, node.on()) == (0, False)
+    calls, events = r.calls(), r.events("node1")
+    out = r.run(playbook="plan")
+    assert "node1: power: is off; boot from the network once, power on" in out
+    assert "node1: disk: the one with size_gib 16" in out
+    assert (r.calls(), r.events("node1")) == (calls, events)
+    node.holds = ["ext4"]
+    r.run(rc=2)
+    out = r.run(playbook="plan")
+    assert f"To destroy all of this, set node_wipe_confirm: {node.hash}" in out
+    assert "sda S-node1 16 GiB holds ext4" in out
