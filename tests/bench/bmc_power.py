@@ -97,7 +97,7 @@ def measure(folder: Path, count: int, names: list[str], runs: int) -> dict[str, 
         for name, text in {"empty": EMPTY, "bmc_power": OURS, "ipmi_power": PEER}.items():
             (folder / f"{name}.yml").write_text(text)
         state = "off"
-        for _ in range(runs):
+        for _number in range(runs):
             for name in names:
                 if name != "empty":
                     state = "on" if state == "off" else "off"

@@ -210,7 +210,7 @@ def test_no_free_session_is_waited_for(start: Start) -> None:
     port = start().port
     with ExitStack() as others:
         with pytest.raises(BmcError, match="no free session"):
-            for _ in range(100):  # ipmi_sim has 63
+            for _number in range(100):  # ipmi_sim has 63
                 others.enter_context(ipmi.IpmiBmc.connect(node(port), Deadline(20)))
         outcome = bring(port, "on", timeout=2)
         assert (outcome["failed"], outcome["code"], outcome["changed"]) == (True, "bmc_no_session", False)
@@ -221,7 +221,7 @@ def test_no_free_session_is_waited_for(start: Start) -> None:
 
 def test_sessions_are_given_back(start: Start) -> None:
     port = start().port
-    for _ in range(70):  # more than ipmi_sim has
+    for _number in range(70):  # more than ipmi_sim has
         power_of(port)
 
 
