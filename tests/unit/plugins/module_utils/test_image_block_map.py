@@ -47,13 +47,13 @@ def test_an_image_written_by_its_map_is_the_image(tmp_path: Path, block_size: in
     dice = random.Random(block_size)
     size = 9 * 1024 * 1024 + 1234
     image, copy = tmp_path / "image.raw", tmp_path / "copy.raw"
-    _write(image, size, {dice.randrange(size - 9000): dice.randbytes(dice.randrange(1, 9000)) for _ in range(40)})
+    _write(image, size, {dice.randrange(size - 9000): dice.randbytes(dice.randrange(1, 9000)) for _piece in range(40)})
     found = block_map(image, block_size)
     data = image.read_bytes()
     _write(copy, size, {offset: data[offset : offset + length] for offset, length in found["extents"]})
     assert copy.read_bytes() == data
-    assert sum(length for _, length in found["extents"]) < size
-    assert all(offset % block_size == 0 for offset, _ in found["extents"])
+    assert sum(length for _offset, length in found["extents"]) < size
+    assert all(offset % block_size == 0 for offset, _length in found["extents"])
 
 
 def test_a_file_system_that_knows_no_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ class Rack:
             (base / name).parent.mkdir(parents=True, exist_ok=True)
             (base / name).write_text(text)
 
-    def boot(self, bootfile: str, until: str, *, firmware: str = "bios", timeout: float = 60) -> str:
+    def boot(self, bootfile: str, until: str, *, firmware: str = "bios", timeout: float = 180) -> str:
         """Start the machine from the network and return what it said, up to and including `until`."""
         command = ["qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nographic", "-no-reboot", *self.arguments]
         command += ["-netdev", f"user,id=n,tftp={self.tftp},bootfile={bootfile}", "-device", "virtio-rng-pci"]
@@ -253,11 +253,10 @@ def test_ipxe_restarts_the_machine_when_all_attempts_fail(rack: Rack) -> None:
     assert "booted from the disk" not in said
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_ipxe_boots_the_disk_on_bios(rack: Rack, known: bool) -> None:
-    rack.write("ipxe", None, known=known)
+def test_ipxe_boots_the_disk_on_bios(rack: Rack) -> None:
+    rack.write("ipxe", None, known=False)
     rack.arguments = _disk(rack.folder / "disk.raw")
-    rack.boot(boot_filename(MAC, "ipxe") if known else default_filename("ipxe"), "booted from the disk")
+    rack.boot(default_filename("ipxe"), "booted from the disk")
 
 
 def test_ipxe_boots_the_disk_on_uefi(rack: Rack) -> None:
@@ -294,10 +293,9 @@ def test_grub_boots_the_disk_on_bios(rack: Rack, known: bool) -> None:
     rack.boot(_write_grub(rack, "bios"), "booted from the disk")
 
 
-@pytest.mark.parametrize("loader", ["EFI/debian/shimx64.efi", "EFI/BOOT/BOOTX64.EFI"])
-def test_grub_boots_the_disk_on_uefi(rack: Rack, loader: str) -> None:
+def test_grub_boots_the_disk_on_uefi(rack: Rack) -> None:
     rack.write("grub", None, root="grub")
-    rack.arguments = _esp(rack, loader)
+    rack.arguments = _esp(rack, "EFI/debian/shimx64.efi")
     rack.boot(_write_grub(rack, "uefi"), "booted from the disk", firmware="uefi")
 
 
@@ -318,8 +316,7 @@ def test_pxelinux_boots_the_kernel_after_a_failed_fetch(rack: Rack) -> None:
     assert Faulty.served == ["/vmlinuz", "/initrd"]
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_pxelinux_boots_the_disk(rack: Rack, known: bool) -> None:
-    rack.write("pxelinux", None, known=known)
+def test_pxelinux_boots_the_disk(rack: Rack) -> None:
+    rack.write("pxelinux", None, known=False)
     rack.arguments = _disk(rack.folder / "disk.raw")
     rack.boot(_write_pxelinux(rack), "booted from the disk")
