@@ -74,6 +74,8 @@ class Apt:
             "Dir::State": f"{self.root}/state",
             "Dir::State::status": f"{self.root}/state/status",
             "Dir::Cache": f"{self.root}/cache",
+            "Dir::Cache::pkgcache": "pkgcache.bin",  # hosts made of container images switch it off
+            "Dir::Cache::srcpkgcache": "srcpkgcache.bin",
             "APT::Architecture": "amd64",
             "APT::Architectures": "amd64",
             "APT::Install-Recommends": "false",
