@@ -97,8 +97,10 @@ class PowerErrand:
             if err.code == "bmc_refused" and action == "cycle":
                 self.steps[1:] = ["off", "on"]
                 return False
-            self.facts["changed"] = err.code == "bmc_timeout"  # it may have arrived all the same
-            if err.code != "bmc_timeout" or not once:
+            if err.code != "bmc_timeout":
+                raise
+            self.facts["changed"] = True  # it may have arrived all the same
+            if not once:
                 raise
             self.unanswered = True
             if action == "reset":
