@@ -330,7 +330,7 @@ def up(show: Show) -> None:
 
 
 def bundle(show: Show) -> None:
-    playbook(show, "support_bundle", "-e", f"support_bundle_folder={DEMO}")
+    playbook(show, "support_bundle", "-e", f"support_bundle_fetch_to={DEMO}")
 
 
 @contextlib.contextmanager
@@ -358,7 +358,7 @@ def main() -> int:
             elif options.action == "lab":
                 lab(show, "present")
             elif options.action == "verify":
-                playbook(show, "verify_overcloud", "-e", '{"verify_again": true}')
+                playbook(show, "verify_overcloud", "-e", '{"verify_force": true}')
             elif options.action == "logs":
                 bundle(show)
             else:
