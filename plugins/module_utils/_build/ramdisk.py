@@ -255,7 +255,7 @@ def pack(folder: Path, initrd: Path, scratch: Path) -> None:
     listing = "\0".join([".", *names, ""]).encode()
     argv = ["cpio", "--null", "--create", "--quiet", "--format=newc", "--reproducible", "--owner=0:0", f"--file={archive}"]
     run([*argv], stdin=listing, cwd=folder)
-    run(["zstd", "-q", "-19", "-T0", archive, "-o", initrd])
+    run(["zstd", "-q", "-12", "-T0", archive, "-o", initrd])
 
 
 def build(root: Path, spec: Ramdisk, agent: Path, sources: str) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""From an empty disk to SSH: the real ramdisk, agent and golden image, by BIOS and by UEFI.
+
+    SEEDCLOUD_BUILD=<seed folder with http/images and http/ramdisks> pytest -s tests/e2e/ramdisk_golden.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from agent_image import run
+from ramdisk_rig import TOP, Machine, SeedStandIn, empty_disk, order, powered, serve_image
+
+GIB = 1 << 30
+NETWORK = "[Match]\nName=nic0\n[Network]\nDHCP=ipv4\n"
+LINK = "[Match]\nPermanentMACAddress=52:54:00:5e:53:01\nKind=!*\n[Link]\nName=nic0\n"
+
+
+@pytest.fixture
+def build() -> Path:
+    return Path(os.environ.get("SEEDCLOUD_BUILD", TOP / ".cache/images"))
+
+
+@pytest.fixture
+def seed(build: Path) -> Iterator[SeedStandIn]:
+    stand_in = SeedStandIn(build / "http")
+    yield stand_in
+    stand_in.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ssh(machine: Machine, command: str, known_hosts: Path, key: Path) -> str:
+    options = ["BatchMode=yes", "ConnectTimeout=5", f"UserKnownHostsFile={known_hosts}", "StrictHostKeyChecking=yes"]
+    argv = ["ssh", "-F", "none", "-i", key, "-p", str(machine.forward), *(f"-o{option}" for option in options), "debian@127.0.0.1"]
+    return run(*argv, command)
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_from_an_empty_disk_to_ssh(firmware: str, seed: SeedStandIn, build: Path, tmp_path: Path) -> None:
+    stamp = json.loads((build / "stamps/images.json").read_text())
+    image = serve_image(seed.files, seed.files / "images" / f"{stamp['golden']}.json")
+    disk = empty_disk(tmp_path / "disk.raw", 20 * GIB)
+    key = tmp_path / "key"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    files = [
+        {"path": "/etc/hostname", "mode": "0644", "content": "node1\n"},
+        {"path": "/etc/systemd/network/10-nic0.link", "mode": "0644", "content": LINK},
+        {"path": "/etc/systemd/network/30-nic0.network", "mode": "0644", "content": NETWORK},
+    ]
+    keys = [key.with_suffix(".pub").read_text().strip()]
+    seed.put_order(order(1, image, files=files, ssh={"user": "debian", "authorized_keys": keys}))
+    machine = Machine(tmp_path, seed.files / "ramdisks" / stamp["ramdisk"], {"S1": disk}, uefi=firmware == "uefi", forward=free_port())
+    start = time.monotonic()
+    with powered(machine, seed):
+        seed.wait("agent_started", 400)
+        agent = time.monotonic() - start
+        seed.wait("rebooting", 1200)
+        machine.wait_off(60)
+    written = time.monotonic() - start
+    told = {report["event"]: report for report in seed.reports}
+    print(f"\n{firmware}: agent after {agent:.0f} s; {told['image_written']['msg']}; {told['rebooting']['msg']}; restart after {written:.0f} s")
+
+    machine.memory = 4096
+    known = tmp_path / "known_hosts"
+    known.write_text("".join(f"[127.0.0.1]:{machine.forward} {line}\n" for line in told["host_keys"]["data"]["keys"]))
+    start = time.monotonic()
+    with powered(machine, None):
+        while True:
+            try:
+                ssh(machine, "true", known, key)
+                break
+            except subprocess.CalledProcessError as error:
+                if time.monotonic() - start > 600:
+                    raise AssertionError(error.stderr) from error
+                time.sleep(1)
+        print(f"{firmware}: SSH {time.monotonic() - start:.0f} s after power-on")
+        assert ssh(machine, "hostname", known, key) == "node1\n"
+        assert json.loads(ssh(machine, "cat /etc/seedcloud/image.json", known, key))["name"] == stamp["golden"]
+        assert int(ssh(machine, "df -B1 --output=size / | tail -1", known, key)) > 18 * GIB
+        assert "nic0" in ssh(machine, "ip -br link", known, key)
+        assert len(ssh(machine, "cat /etc/machine-id", known, key)) == 33
+        ssh(machine, "sudo true", known, key)
+        states = ssh(machine, "systemctl list-units --state=running --type=service --plain --no-legend", known, key)
+        allowed = {"dbus", "getty@tty1", "serial-getty@ttyS0", "ssh", "systemd-journald", "systemd-logind", "systemd-networkd",
+                   "systemd-timesyncd", "systemd-udevd", "polkit", "user@1000", "systemd-userdbd"}  # fmt: skip
+        running = {line.split()[0].removesuffix(".service") for line in states.splitlines()}
+        assert running <= allowed, running - allowed
+        failed = ssh(machine, "systemctl list-units --failed --plain --no-legend", known, key)
+        assert not failed, failed
+        told_firmware = ssh(machine, "test -d /sys/firmware/efi && echo uefi || echo bios", known, key)
+        assert told_firmware == f"{firmware}\n"
+        print(shlex.join(["boot:", ssh(machine, "systemd-analyze time | head -1", known, key).strip()]))
