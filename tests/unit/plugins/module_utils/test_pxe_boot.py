@@ -130,14 +130,15 @@ class Rack:
 
 
 def _output(command: list[str], until: re.Pattern[str], timeout: float) -> str:
-    said = ""
+    raw, said = b"", ""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as qemu:
         timer = threading.Timer(timeout, qemu.kill)
         timer.start()
         try:
             assert qemu.stdout
             while chunk := qemu.stdout.read1(65536):
-                said += re.sub(r"\x1b\[[0-9;=?]*[A-Za-z]", "", chunk.decode(errors="replace")).replace("\r", "")
+                raw += chunk  # an escape sequence may come in two chunks
+                said = re.sub(r"\x1b\[[0-9;=?]*[A-Za-z]", "", raw.decode(errors="replace")).replace("\r", "")
                 if until.search(said):
                     return said
         finally:
