@@ -142,6 +142,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.seedcloud.openstack.plugins.module_utils._cloud.sdk import HAS_OPENSTACK
 from ansible_collections.seedcloud.openstack.plugins.module_utils._proof import cloud as proof
 
 FLAVOR = {"ram": 256, "vcpus": 1, "disk": 1}
@@ -167,7 +168,7 @@ def arguments() -> dict[str, dict[str, object]]:
 def main() -> None:
     """Prove, and say what was seen."""
     module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
-    for there, library in ((proof.HAS_OPENSTACK, "openstacksdk"), (proof.HAS_WEBSOCKET, "websocket-client")):
+    for there, library in ((HAS_OPENSTACK, "openstacksdk"), (proof.HAS_WEBSOCKET, "websocket-client")):
         if not there:
             module.fail_json(msg=missing_required_lib(library))
     given = module.params

@@ -15,15 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from .._cloud.sdk import connect
+from .._cloud.sdk import exceptions as sdk
 from .rfb import RfbError, Screen, Session
-
-try:
-    import openstack
-    from openstack import exceptions as sdk
-
-    HAS_OPENSTACK = True
-except ImportError:
-    HAS_OPENSTACK = False
 
 try:
     import websocket
@@ -64,13 +58,6 @@ class Report:
     steps: list[dict[str, Any]] = field(default_factory=list)
     seen: dict[str, Any] = field(default_factory=dict)
     console: str = ""
-
-
-def connect(settings: Settings) -> Any:
-    """A connection by clouds.yaml, nothing else."""
-    files = [settings.clouds_file] if settings.clouds_file else None
-    config = openstack.config.OpenStackConfig(config_files=files, load_envvars=False)
-    return openstack.connection.Connection(config=config.get_one(cloud=settings.cloud))
 
 
 def _delete_router(cloud: Any, router: Any) -> None:
@@ -287,9 +274,9 @@ class Proof:
         )
         try:
 
-            def read() -> bytes:
-                data = connection.recv()
-                return data if isinstance(data, bytes) else data.encode("latin-1")
+            def read() -> bytes | None:
+                kind, data = connection.recv_data()
+                return None if kind == websocket.ABNF.OPCODE_CLOSE else data
 
             session = Session(read, connection.send_binary)
 
@@ -352,7 +339,7 @@ def _ok(argv: list[str]) -> bool:
 
 def prove(settings: Settings, run: str, check: bool = False) -> tuple[Report, str | None, list[str]]:
     """The proof, and the removal of what it made whatever came of it: report, fault, what remains."""
-    cloud = connect(settings)
+    cloud = connect(settings.cloud, settings.clouds_file)
     proof = Proof(cloud, settings, run)
     (settings.folder / "progress").unlink(missing_ok=True)
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 # 32 bits a pixel, depth 24, little endian, true colour: 0x00RRGGBB
 PIXELS = struct.pack(">BBBBHHHBBB3x", 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
 
-Read = Callable[[], bytes]
+Read = Callable[[], bytes | None]  # None: closed
 Write = Callable[[bytes], None]
 
 
@@ -61,9 +61,9 @@ class Session:
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:
             data = self._read()
-            if not data:
+            if data is None:
                 raise RfbError("the console was closed")
-            self._buffer += data
+            self._buffer += data  # which may be empty: Nova's proxy begins with such a message
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]
         return taken

@@ -1,0 +1,85 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""External networks as they should be: made when missing, brought in line where Neutron allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class NetworkError(Exception):
+    """The network is there, and another one than was asked for."""
+
+
+def wanted_network(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What may never change afterwards, and what may."""
+    vlan = spec["vlan"]
+    fixed = {
+        "provider_physical_network": spec["physical_network"],
+        "provider_network_type": "flat" if vlan is None else "vlan",
+        "provider_segmentation_id": vlan,
+    }
+    return fixed, {"is_router_external": True, "mtu": spec["mtu"]}
+
+
+def wanted_subnet(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same of its subnet."""
+    loose: dict[str, Any] = {"gateway_ip": spec["gateway"], "dns_nameservers": list(spec["dns"])}
+    if spec["allocation"]:
+        loose["allocation_pools"] = [dict(zip(("start", "end"), spec["allocation"], strict=True))]
+    return {"cidr": spec["cidr"], "is_dhcp_enabled": False}, loose
+
+
+def difference(item: Any, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What of it the item has not."""
+    return {key: value for key, value in wanted.items() if getattr(item, key) != value}
+
+
+def ensure(cloud: Any, spec: Mapping[str, Any], check: bool) -> dict[str, Any]:
+    """Make it so. Returns what changed, as before and after."""
+    network_api = cloud.network
+    fixed, loose = wanted_network(spec)
+    name = spec["name"]
+    found = list(network_api.networks(name=name, is_router_external=True))
+    if len(found) > 1:
+        raise NetworkError(f"there are {len(found)} external networks {name!r}")
+    changes: dict[str, Any] = {}
+    network = found[0] if found else None
+    if network is None:
+        changes["network"] = {"before": None, "after": {"name": name, **fixed, **loose}}
+        if check:
+            return changes
+        given = {key: value for key, value in fixed.items() if value is not None}
+        network = network_api.create_network(name=name, **given, **loose)
+    else:
+        if wrong := difference(network, fixed):
+            raise NetworkError(f"the network {name!r} is another one: {_told(network, wrong)}; remove or rename it")
+        if differing := difference(network, loose):
+            changes["network"] = _change(network, differing)
+            if not check:
+                network_api.update_network(network, **differing)
+    fixed, loose = wanted_subnet(spec)
+    subnet = next(iter(network_api.subnets(network_id=network.id, ip_version=6 if ":" in spec["cidr"] else 4)), None)
+    if subnet is None:
+        changes["subnet"] = {"before": None, "after": {"name": name, **fixed, **loose}}
+        if not check:
+            version = 6 if ":" in spec["cidr"] else 4
+            network_api.create_subnet(name=name, network_id=network.id, ip_version=version, **fixed, **loose)
+    else:
+        if wrong := difference(subnet, fixed):
+            raise NetworkError(f"the subnet of {name!r} is another one: {_told(subnet, wrong)}; remove it")
+        if differing := difference(subnet, loose):
+            changes["subnet"] = _change(subnet, differing)
+            if not check:
+                network_api.update_subnet(subnet, **differing)
+    return changes
+
+
+def _told(item: Any, wrong: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} is {getattr(item, key)!r}, not {value!r}" for key, value in wrong.items())
+
+
+def _change(item: Any, differing: Mapping[str, Any]) -> dict[str, Any]:
+    return {"before": {key: getattr(item, key) for key in differing}, "after": dict(differing)}

@@ -1,0 +1,26 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""The way to a cloud: clouds.yaml and nothing else, no matter what the environment says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+try:
+    import openstack
+    from openstack import exceptions
+
+    HAS_OPENSTACK = True
+except ImportError:
+    exceptions = None
+    HAS_OPENSTACK = False
+
+__all__ = ["HAS_OPENSTACK", "connect", "exceptions"]
+
+
+def connect(cloud: str, clouds_file: str | None) -> Any:
+    """A connection to the cloud of this name. Does not sign in yet."""
+    files = [clouds_file] if clouds_file else None
+    config = openstack.config.OpenStackConfig(config_files=files, load_envvars=False)
+    return openstack.connection.Connection(config=config.get_one(cloud=cloud))
