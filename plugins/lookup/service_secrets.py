@@ -45,6 +45,9 @@ class LookupModule(LookupBase):
     """See DOCUMENTATION."""
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[dict[str, str]]:
-        manifests = roles.load(self._loader.load_from_file)[2]
+        def load_file(path: str) -> Any:  # trusted, as in service_plan: the loader's cache serves both
+            return self._loader.load_from_file(path, trusted_as_template=True)
+
+        manifests = roles.load(load_file)[2]
         known = catalogue(list(manifests.values()))
         return [{name: item["kind"] for name, item in known.items() if name not in (variables or {})}]

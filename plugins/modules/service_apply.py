@@ -34,6 +34,10 @@ options:
     type: str
     choices: [services, cluster]
     default: services
+  records:
+    description: The folder in which the host remembers what its units were started with and which steps were done.
+    type: path
+    default: /var/lib/seedcloud/applied
 attributes:
   check_mode:
     description: Compares and changes nothing.
@@ -93,6 +97,7 @@ failed_nodes:
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -105,6 +110,7 @@ SPEC: dict[str, Any] = {
     "plan": {"type": "json", "required": True, "no_log": True},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "phase": {"type": "str", "choices": ["services", "cluster"], "default": "services"},
+    "records": {"type": "path", "default": "/var/lib/seedcloud/applied"},
 }
 
 
@@ -127,7 +133,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     vault = Vault(module.params["secrets"])
     try:
-        records = Records(write=not module.check_mode)
+        records = Records(Path(module.params["records"]), write=not module.check_mode)
         with records.turn():
             applier = Applier(json.loads(module.params["plan"]), vault, records, check=module.check_mode)
             result = report(applier, applier.run(module.params["phase"]), vault)

@@ -196,7 +196,9 @@ def files() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def check(root: Root, planting: bool) -> int:
-    faults, judged, seen = 0, 0, set()
+    faults, judged = 0, 0
+    seen: set[str] = set()  # the same content in another plan is not judged again
+    tried: set[str] = set()
     everything = list(files())
     for plan in dict.fromkeys(name for name, _ in everything):
         mine = [file for name, file in everything if name == plan]
@@ -212,12 +214,13 @@ def check(root: Root, planting: bool) -> int:
             for said in found(root, file):
                 faults += 1
                 print(f"{plan}: {file['path']}: {said}")
-            for planted in plant(file) if planting else ():
+            for planted in plant(file) if planting and file["path"] not in tried else ():
                 root.write(file["path"], planted["content"])
                 if not any(PLANTED in said or "-Q" in said for said in found(root, planted)):
                     faults += 1
                     print(f"{plan}: {file['path']}: a planted fault was not found")
                 root.write(file["path"], file["content"])
+            tried.add(file["path"])
     print(f"{judged} files judged, {faults} faults")
     return 1 if faults or not judged else 0
 

@@ -131,7 +131,8 @@ class Applier:
         if before == after and old[0] != new[0]:
             after += "# (only masked values differ)\n"
         if old[1] != new[1]:
-            before, after = f"# {old[1]}\n{before}", f"# {new[1]}\n{after}"
+            before = f"# {old[1]}\n{before}" if old[1] else ""
+            after = f"# {new[1]}\n{after}" if new[1] else ""
         with self._lock:
             self.diffs.append({"before_header": path, "after_header": path, "before": before, "after": after})
 

@@ -16,13 +16,11 @@ from typing import Any
 
 from .system import ApplyError, write_atomic
 
-ROOT = Path("/var/lib/seedcloud/applied")
-
 
 class Records:
     """One small file a unit and a step."""
 
-    def __init__(self, root: Path = ROOT, *, write: bool = True) -> None:
+    def __init__(self, root: Path, *, write: bool = True) -> None:
         self.root = root
         self.write = write
         self._lock = threading.Lock()
