@@ -229,18 +229,19 @@ def test_killed_at_every_event_and_run_again(rack: Callable[..., Rack]) -> None:
     node = r.nodes["node1"]
     node.hold = set(AGENTS)
     for event in ("ordered", "boot_device_set", "powered_on", *AGENTS, "withdrawn", "ssh_up", None):
-        run = r.start()
+        run, told = r.start(), list[str]()
         assert run.stdout
         if event in AGENTS:
             node.hold.discard(event)
             for line in run.stdout:
+                told.append(line)
                 if re.match(rf"node1 +\+\d+s +{event}\b", line):
                     break
         else:
             while event not in r.events("node1") and run.poll() is None:
                 time.sleep(0.005)
         if event:
-            assert run.poll() is None, f"{event} did not come: {run.stdout.read()}"
+            assert run.poll() is None, f"{event} did not come: {told} {run.stdout.read()}"
             os.killpg(run.pid, signal.SIGKILL)
         out = run.communicate(timeout=600)[0]
         assert (run.returncode == 0) == (event is None), out

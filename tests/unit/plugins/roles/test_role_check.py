@@ -1,0 +1,71 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""check, the whole playbook: every fault at once, and nothing touched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.check import check_faults
+from ansible_collections.seedcloud.openstack.tests.unit.plugins.roles.test_role_node import (  # noqa: F401 - fixtures
+    Rack,
+    _network,
+    rack,
+)
+
+SEED = {"name": "seed", "address": "192.0.2.2", "interface": "eno1", "root": "/srv"}
+HELD = {"system": {"id": "debian", "version": "13"}, "addresses": ["192.0.2.2"], "disk_free": 2**40}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
+def test_the_rack_is_asked_and_told_about_at_once(rack: Callable[..., Rack]) -> None:  # noqa: F811 - the fixture
+    r = rack(2)
+    r.inventory["all"]["vars"]["check_disk_gib_built"] = 1
+    r.hosts["node1"]["node_bmc"]["password"] = "wrong"
+    out = r.run(playbook="check", rc=2)
+    assert "2 faults found, nothing was touched" in out
+    assert "node1: node_bmc: bmc_auth" in out
+    assert "seed: seed_address: lo has 127.0.0.1" in out
+    subprocess.run(["ip", "address", "add", "192.0.2.254/32", "dev", "lo"], check=True)
+    r.run("--limit", "node2", "--check", playbook="check")
+    assert not any("power:" in call for calls in r.calls().values() for call in calls)
+    assert not (r.root / "nodes/node2").exists()
+
+
+def test_versions_on_the_controller() -> None:
+    old = {"ansible": "2.19.3", "python": "Python 3.11.2", "ssh": "OpenSSH_8.4p1 Debian"}
+    assert [line.split(".")[0] for line in check_faults([], controller=old)] == [
+        "controller: Python: is Python 3",
+        "controller: ansible-core: is 2",
+        "controller: ssh: is OpenSSH_8",
+    ]
+    good = {"ansible": "2.20.0", "python": "Python 3.12.0", "ssh": "OpenSSH_9.2p1"}
+    assert check_faults([], controller=good) == []
+    assert "is missing" in check_faults([], controller=good | {"ssh": ""})[0]
+
+
+def test_the_seed_is_judged() -> None:
+    assert check_faults([], seed=SEED, held=HELD, disk_gib=20) == []
+    bad = {"system": {"id": "ubuntu", "version": "24.04"}, "addresses": None, "disk_free": 2**30}
+    lines = check_faults([], seed=SEED, held=bad, disk_gib=20)
+    assert [line.split(": ")[1] for line in lines] == ["operating system", "seed_interface", "seed_root"]
+    lines = check_faults([], seed=SEED, held={"unreachable": True, "msg": "Connection refused\n"})
+    assert lines == ["seed: ansible_host: Connection refused. See that Ansible can log in and become root."]
+
+
+def test_a_foreign_dhcp_server_is_named_and_our_own_is_none() -> None:
+    offer = {
+        "server": "192.0.2.9",
+        "mac": "00:00:5e:00:53:09",
+        "address": None,
+        "next_server": None,
+        "boot_file": "x.0",
+    }
+    own = offer | {"server": "192.0.2.2"}
+    lines = check_faults([], seed=SEED, held=HELD, offers=[offer, own])
+    assert len(lines) == 1
+    assert "192.0.2.9 (00:00:5e:00:53:09) answers DHCP on eno1, boots x.0" in lines[0]
