@@ -63,6 +63,7 @@ class Stage:
     started: float
     seconds: float = 0.0
     changed: bool = False
+    proved: bool = False
 
 
 @dataclass
@@ -113,8 +114,10 @@ class Memory(threading.Thread):
 
 PLAY = re.compile(r"^PLAY \[(.*)\] \**$")
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?:[\w.]+ : )?(.*)\] \**$")
-RESULT = re.compile(r"^(ok|changed|skipping|fatal|failed|unreachable|included)(?:: \[([^]]+)\])?(.*)$")
+RESULT = re.compile(r"^(changed|fatal|failed|unreachable|included): (?:\[([^]]+)\])?(.*)$")
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
+# The journal's events, as node_wait prints them.
+EVENT = re.compile(r"^[\w.-]+ +\+\d+s  ")
 
 
 class Follower:
@@ -135,7 +138,9 @@ class Follower:
             self.changed[match[1]] = int(match[3])
         elif match := RESULT.match(line):
             state, host, rest = match.groups()
-            if state == "changed":
+            if state == "included" and "/verify/tasks/prove.yml" in rest and self.show.stages:
+                self.show.stages[-1].proved = True
+            elif state == "changed":
                 if self.show.stages:
                     self.show.stages[-1].changed = True
                 self.show.say(f"   {host}: {self.task}")
@@ -143,10 +148,6 @@ class Follower:
                 self.show.say(f"   {host}: FAILED: {self.task}{rest[:2000]}")
         elif line.startswith(("[WARNING]", "[ERROR]")) or EVENT.match(line):
             self.show.say(f"   {line}")
-
-
-# The journal's events, as node_wait prints them.
-EVENT = re.compile(r"^(?:\d{4}-\d\d-\d\dT)?\d\d:\d\d:\d\d\S* +\S+: ")
 
 
 def user_environment() -> dict[str, str]:
@@ -312,7 +313,7 @@ def report(show: Show, memory: Memory, changed: dict[str, int]) -> None:
     total, gib = data["seconds"], 1 << 30
     lines += [f"  {'together':18}{total:7.0f}", f"  memory in use at most {memory.peak / gib:.1f} GiB"]
     lines += [f"  changed: {sum(changed.values())} tasks"]
-    if proof and not proof.changed:
+    if proof and not proof.proved:
         lines += ["  The proof was not run again: nothing has changed since it passed. `make verify` runs it."]
     lines += ["", "How to get in and out"] + [f"  {what + ':':20} {how}" for what, how in commands.items()]
     text = "\n".join(lines) + "\n"
