@@ -116,6 +116,8 @@ def digests(plan: dict[str, Any]) -> dict[str, list[str]]:
         ({"placement_config_overrides": {"placement": {"randomize_allocation_candidates": True}}},
          {"placement-api.service"}),
         ({"placement_threads": 7}, {"placement-api.service"}),
+        ({"nova_config_overrides": {"filter_scheduler": {"shuffle_best_same_weighed_hosts": True}}},
+         {"nova-scheduler.service"}),
     ],
 )  # fmt: skip
 def test_one_option_restarts_one_unit(overrides: dict[str, Any], restarted: set[str]) -> None:
