@@ -113,7 +113,7 @@ def verdict(node: Deployed) -> dict[str, Any]:
     elif node.answered:
         code, msg = "other_key", f"{node.address} answers by SSH with another host key than the deployment reported"
     else:
-        code, msg = "ssh_unreachable", f"{node.address} port 22 does not answer by SSH; look at the node's console"
+        code, msg = "ssh_unreachable", f"{node.address} port 22 does not answer by SSH"
     return {
         "failed": not node.up,
         "code": code,
