@@ -186,7 +186,8 @@ def main() -> None:
     )
     sources = "" if given["apt_sources"] == "host" else given["apt_sources"]
     try:
-        image = ensure(Path(given["root"]), spec, sources, given["compression_level"], module.check_mode, given["update"])
+        level, update = given["compression_level"], given["update"]
+        image = ensure(Path(given["root"]), spec, sources, level, check=module.check_mode, update=update)
     except (BuildError, OSError) as error:
         module.fail_json(msg=f"The golden image was not built: {error}")
     module.exit_json(**{key: value for key, value in image.items() if key not in ("packages", "schema")})

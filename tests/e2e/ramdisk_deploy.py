@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
 """The agent in its ramdisk, on a real machine with real disks, against a seed that is slow, wrong or away.
 
-    SEEDCLOUD_RAMDISK=<folder> pytest tests/e2e/ramdisk_deploy.py
+SEEDCLOUD_RAMDISK=<folder> pytest tests/e2e/ramdisk_deploy.py
 """
 
 from __future__ import annotations
@@ -72,14 +72,18 @@ def test_a_node_is_deployed(served: tuple[SeedStandIn, dict[str, Any]], machine:
     assert read_root(disk, "/etc/ssh/ssh_host_ed25519_key.pub").split()[:2] == told[0].split()
 
 
-def test_contents_are_kept_until_their_hash_is_given(served: tuple[SeedStandIn, dict[str, Any]], machine: Machine) -> None:
+def test_contents_are_kept_until_their_hash_is_given(
+    served: tuple[SeedStandIn, dict[str, Any]], machine: Machine
+) -> None:
     seed, image = served
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", "precious", machine.disks["S1"]], check=True)
     before = machine.disks["S1"].read_bytes()[: 1 << 20]
     seed.put_order(order(1, image))
     with powered(machine, seed):
         seed.wait("failed", BOOT)
-        refused = seed.wait("failed", 1) and next(report for report in seed.reports if report["event"] == "wipe_refused")
+        refused = seed.wait("failed", 1) and next(
+            report for report in seed.reports if report["event"] == "wipe_refused"
+        )
         assert any("ext4" in text and "precious" in text for text in refused["data"]["disks"][0]["contents"])
         assert not seed.claimed
         assert machine.disks["S1"].read_bytes()[: 1 << 20] == before
@@ -105,7 +109,9 @@ def test_a_corrupt_image_does_not_boot_and_the_next_order_mends_it(
         machine.wait_off(30)
 
 
-def test_a_power_cut_in_the_middle_costs_no_confirmation(served: tuple[SeedStandIn, dict[str, Any]], machine: Machine) -> None:
+def test_a_power_cut_in_the_middle_costs_no_confirmation(
+    served: tuple[SeedStandIn, dict[str, Any]], machine: Machine
+) -> None:
     seed, image = served
 
     def hang(_http: Any) -> bool:  # the write has begun; the machine is switched off before a byte comes

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
 """From an empty disk to SSH: the real ramdisk, agent and golden image, by BIOS and by UEFI.
 
-    SEEDCLOUD_BUILD=<seed folder with http/images and http/ramdisks> pytest -s tests/e2e/ramdisk_golden.py
+SEEDCLOUD_BUILD=<seed folder with http/images and http/ramdisks> pytest -s tests/e2e/ramdisk_golden.py
 """
 
 from __future__ import annotations
@@ -45,7 +45,17 @@ def free_port() -> int:
 
 def ssh(machine: Machine, command: str, known_hosts: Path, key: Path) -> str:
     options = ["BatchMode=yes", "ConnectTimeout=5", f"UserKnownHostsFile={known_hosts}", "StrictHostKeyChecking=yes"]
-    argv = ["ssh", "-F", "none", "-i", key, "-p", str(machine.forward), *(f"-o{option}" for option in options), "debian@127.0.0.1"]
+    argv = [
+        "ssh",
+        "-F",
+        "none",
+        "-i",
+        key,
+        "-p",
+        str(machine.forward),
+        *(f"-o{option}" for option in options),
+        "debian@127.0.0.1",
+    ]
     return run(*argv, command)
 
 
@@ -63,7 +73,9 @@ def test_from_an_empty_disk_to_ssh(firmware: str, seed: SeedStandIn, build: Path
     ]
     keys = [key.with_suffix(".pub").read_text().strip()]
     seed.put_order(order(1, image, files=files, ssh={"user": "debian", "authorized_keys": keys}))
-    machine = Machine(tmp_path, seed.files / "ramdisks" / stamp["ramdisk"], {"S1": disk}, uefi=firmware == "uefi", forward=free_port())
+    machine = Machine(
+        tmp_path, seed.files / "ramdisks" / stamp["ramdisk"], {"S1": disk}, uefi=firmware == "uefi", forward=free_port()
+    )
     start = time.monotonic()
     with powered(machine, seed):
         seed.wait("agent_started", 400)
@@ -72,7 +84,9 @@ def test_from_an_empty_disk_to_ssh(firmware: str, seed: SeedStandIn, build: Path
         machine.wait_off(60)
     written = time.monotonic() - start
     told = {report["event"]: report for report in seed.reports}
-    print(f"\n{firmware}: agent after {agent:.0f} s; {told['image_written']['msg']}; {told['rebooting']['msg']}; restart after {written:.0f} s")
+    print(
+        f"\n{firmware}: agent after {agent:.0f} s; {told['image_written']['msg']}; {told['rebooting']['msg']}; off after {written:.0f} s"
+    )
 
     machine.memory = 4096
     known = tmp_path / "known_hosts"

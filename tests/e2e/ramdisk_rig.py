@@ -20,7 +20,7 @@ from typing import Any
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/unit/agent"))
 
-from agent_seed import SeedStandIn  # noqa: E402 - found through the line above
+from agent_seed import SeedStandIn
 
 ACCELERATOR = ["-accel", "tcg,thread=multi", "-cpu", "max"]
 OVMF = Path("/usr/share/OVMF")
@@ -44,7 +44,9 @@ class Machine:
 
     def start(self, seed: SeedStandIn | None) -> None:
         """From the network when there is a seed, from the disk otherwise."""
-        network = f"user,model=virtio-net-pci,mac={self.mac}" + (f",hostfwd=tcp:127.0.0.1:{self.forward}-:22" if self.forward else "")
+        network = f"user,model=virtio-net-pci,mac={self.mac}" + (
+            f",hostfwd=tcp:127.0.0.1:{self.forward}-:22" if self.forward else ""
+        )
         argv = ["qemu-system-x86_64", *ACCELERATOR, "-machine", "q35", "-smp", "2", "-m", str(self.memory), "-no-reboot",
                 "-display", "none", "-monitor", "none", "-serial", f"file:{self.console}", "-device", "virtio-rng-pci",
                 "-nic", network]  # fmt: skip
@@ -59,7 +61,9 @@ class Machine:
             argv += ["-drive", f"file={path},if=none,id=d{number},format=raw,cache=unsafe,discard=unmap",
                      "-device", f"virtio-blk-pci,drive=d{number},serial={serial},bootindex={number + 1}"]  # fmt: skip
         if seed:
-            line = f"seedcloud.url=http://10.0.2.2:{seed.server.server_address[1]} BOOTIF=01-{self.mac.replace(':', '-')}"
+            line = (
+                f"seedcloud.url=http://10.0.2.2:{seed.server.server_address[1]} BOOTIF=01-{self.mac.replace(':', '-')}"
+            )
             argv += ["-kernel", str(self.ramdisk / "vmlinuz"), "-initrd", str(self.ramdisk / "initrd"), "-append", line]
         self.process = subprocess.Popen([*argv, *self.extra], stdin=subprocess.DEVNULL)
 

@@ -34,7 +34,9 @@ def run(argv: Sequence[str | Path], *, stdin: bytes | None = None, cwd: Path | N
     }
     env |= {name: os.environ[name] for name in ("http_proxy", "https_proxy", "no_proxy") if name in os.environ}
     try:
-        done = subprocess.run([str(word) for word in argv], input=stdin, capture_output=True, cwd=cwd, env=env)
+        done = subprocess.run(
+            [str(word) for word in argv], input=stdin, capture_output=True, check=False, cwd=cwd, env=env
+        )
     except FileNotFoundError as error:
         raise BuildError(f"{argv[0]} is not installed on this host") from error
     if done.returncode:
@@ -77,7 +79,12 @@ def _one_line(line: str) -> dict[str, str] | None:
     if not entry:
         return None
     stanza = {"Types": "deb", "URIs": entry["uri"], "Suites": entry["suite"], "Components": entry["rest"].strip()}
-    names = {"signed-by": "Signed-By", "trusted": "Trusted", "arch": "Architectures", "check-valid-until": "Check-Valid-Until"}
+    names = {
+        "signed-by": "Signed-By",
+        "trusted": "Trusted",
+        "arch": "Architectures",
+        "check-valid-until": "Check-Valid-Until",
+    }
     for option in (entry["options"] or "").split():
         key, _, value = option.partition("=")
         if key.lower() in names:
@@ -124,9 +131,9 @@ def host_sources(suite: str, etc: Path = Path("/etc/apt")) -> str:
             if name == suite or name.startswith(suite + "-") or (local and name.endswith("/"))
         ]
         if suites:
-            stanza = {**stanza, "Types": "deb", "Suites": " ".join(suites)}
-            stanza["URIs"] = re.sub(r"\bfile:", "copy:", stanza["URIs"])
-            kept.append("\n".join(f"{key}: {value}" for key, value in stanza.items() if value) + "\n")
+            uris = re.sub(r"\bfile:", "copy:", stanza["URIs"])
+            whole = {**stanza, "Types": "deb", "Suites": " ".join(suites), "URIs": uris}
+            kept.append("\n".join(f"{key}: {value}" for key, value in whole.items() if value) + "\n")
     carries = any(re.search(rf"^Suites:.*\b{re.escape(suite)}(\s|$)|^Suites:.*/", text, re.M) for text in kept)
     return "\n".join(kept) if carries else ""
 
@@ -177,10 +184,10 @@ def make_tree(spec: Tree, target: Path, scratch: Path) -> None:
         for name, content in spec.early.items():
             (early / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
             (early / name.lstrip("/")).write_text(content)
-        argv.append(f"--setup-hook=cp -r {early}/. \"$1\"")
+        argv.append(f'--setup-hook=cp -r {early}/. "$1"')
     if spec.debconf:
         (scratch / "debconf").write_text(spec.debconf)
-        argv.append(f"--essential-hook=chroot \"$1\" debconf-set-selections < {scratch}/debconf")
+        argv.append(f'--essential-hook=chroot "$1" debconf-set-selections < {scratch}/debconf')
     argv += [spec.suite, target]
     if sources:
         (scratch / "apt.sources").write_text(sources)

@@ -26,9 +26,9 @@ ROOT_LABEL = "seedcloud-root"
 
 # What core.img needs until it can read /boot/grub/grub.cfg, and what that uses: no module is loaded from the disk.
 CORE_MODULES = (
-    "biosdisk part_gpt part_msdos ext2 normal configfile linux probe search search_label "
-    "serial terminal echo test true sleep keystatus ls cat reboot halt minicmd gzio"
-).split()
+    "biosdisk", "part_gpt", "part_msdos", "ext2", "normal", "configfile", "linux", "probe", "search", "search_label", "serial",
+    "terminal", "echo", "test", "true", "sleep", "keystatus", "ls", "cat", "reboot", "halt", "minicmd", "gzio",
+)  # fmt: skip
 
 ESP_CONFIG = f"""\
 regexp --set=1:disk '^([^,]+),' "$root"
@@ -107,7 +107,25 @@ def make_esp(tree: Path, image: Path, scratch: Path) -> None:
     config = scratch / "esp.cfg"
     config.write_text(ESP_CONFIG)
     run(["truncate", "-s", str(ESP_SIZE), image])
-    run(["mformat", "-i", image, "-F", "-c", "1", "-T", str(ESP_SIZE // SECTOR), "-h", "64", "-s", "32", "-v", "ESP", "::"])
+    run(
+        [
+            "mformat",
+            "-i",
+            image,
+            "-F",
+            "-c",
+            "1",
+            "-T",
+            str(ESP_SIZE // SECTOR),
+            "-h",
+            "64",
+            "-s",
+            "32",
+            "-v",
+            "ESP",
+            "::",
+        ]
+    )
     run(["mmd", "-i", image, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"])
     for source, name in (
         (tree / "usr/lib/shim/shimx64.efi.signed", "BOOT/BOOTX64.EFI"),
@@ -115,7 +133,9 @@ def make_esp(tree: Path, image: Path, scratch: Path) -> None:
         (config, "debian/grub.cfg"),
     ):
         if not source.is_file():
-            raise BuildError(f"the tree has no /{source.relative_to(tree)}: shim-signed and grub-efi-amd64-signed provide it")
+            raise BuildError(
+                f"the tree has no /{source.relative_to(tree)}: shim-signed and grub-efi-amd64-signed provide it"
+            )
         run(["mcopy", "-i", image, source, f"::/EFI/{name}"])
 
 
@@ -130,7 +150,9 @@ def bios_boot(boot: bytes, core: bytes, first: int) -> tuple[bytes, bytes]:
     mbr[0x64] = 0xFF  # BOOT_DRIVE: the one that the BIOS says
     mbr[0x66:0x68] = b"\x90\x90"  # DRIVE_CHECK: trust it, too
     patched = bytearray(core)
-    struct.pack_into("<QHH", patched, SECTOR - 12, first + 1, sectors - 1, 0x820)  # the list's first entry: the rest, at 0x8200
+    struct.pack_into(
+        "<QHH", patched, SECTOR - 12, first + 1, sectors - 1, 0x820
+    )  # the list's first entry: the rest, at 0x8200
     return bytes(mbr), bytes(patched)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
@@ -135,9 +136,11 @@ def finish(tree: Path, spec: Golden) -> None:
 
 
 def versions(tree: Path) -> dict[str, str]:
-    lines = run(["dpkg-query", f"--admindir={tree}/var/lib/dpkg", "-W", "-f", "${db:Status-Abbrev}${Package} ${Version}\n"])
+    lines = run(
+        ["dpkg-query", f"--admindir={tree}/var/lib/dpkg", "-W", "-f", "${db:Status-Abbrev}${Package} ${Version}\n"]
+    )
     installed = [line[3:].split() for line in lines.splitlines() if line.startswith("ii ")]
-    return {name: version for name, version in installed}
+    return dict(installed)
 
 
 def find(images: Path, settings_hash: str) -> dict[str, Any] | None:
@@ -201,10 +204,11 @@ def build(root: Path, spec: Golden, sources: str, level: int) -> dict[str, Any]:
         packed.replace(images / packed.name)
         write_json(images / f"{name}.map.json", blocks)
         write_json(images / f"{name}.json", manifest)  # last: it makes the image known
-    return {**manifest, "seconds": {name: round(now - last, 1) for (name, now), (_, last) in zip(clock[1:], clock)}}
+    seconds = {name: round(now - last, 1) for (name, now), (_, last) in itertools.pairwise(reversed(clock))}
+    return {**manifest, "seconds": seconds}
 
 
-def ensure(root: Path, spec: Golden, sources: str, level: int, check: bool, update: bool) -> Mapping[str, Any]:
+def ensure(root: Path, spec: Golden, sources: str, level: int, *, check: bool, update: bool) -> Mapping[str, Any]:
     """The image of these settings, built where there is none (or where `update` asks for today's packages)."""
     found = find(root / "http/images", spec.hash())
     if found and not update:

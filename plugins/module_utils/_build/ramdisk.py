@@ -50,10 +50,11 @@ PROGRAMS = (
     "usr/lib/x86_64-linux-gnu/libkmod.so.2",  # udevd opens it by name
 )  # fmt: skip
 APPLETS = (
-    "awk cat chroot cp cut date dd df dmesg echo env false find free grep head hexdump hostname ifconfig ip kill killall less ln "
-    "ls mkdir mknod more mv nc nslookup ping poweroff ps pwd reboot rm route sed sh sleep sort stty sync tail tee test touch "
-    "tr true udhcpc uname uptime vi wc wget"
-).split()
+    "awk", "cat", "chroot", "cp", "cut", "date", "dd", "df", "dmesg", "echo", "env", "false", "find", "free", "grep", "head",
+    "hexdump", "hostname", "ip", "kill", "less", "ln", "ls", "mkdir", "mknod", "more", "mv", "nc", "nslookup", "ping", "poweroff",
+    "ps", "pwd", "reboot", "rm", "route", "sed", "sh", "sleep", "sort", "stty", "sync", "tail", "tee", "test", "touch", "tr", "true",
+    "udhcpc", "uname", "uptime", "vi", "wc", "wget",
+)  # fmt: skip
 KMOD = ("depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod")
 UDEV_RULES = (
     "50-udev-default.rules", "60-block.rules", "60-persistent-storage.rules", "80-drivers.rules",
@@ -90,7 +91,20 @@ class Stage:
 
     def __init__(self, tree: Path, folder: Path) -> None:
         self.tree, self.folder = tree, folder
-        for name in ("dev", "proc", "sys", "run", "tmp", "etc", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "root", "var"):
+        for name in (
+            "dev",
+            "proc",
+            "sys",
+            "run",
+            "tmp",
+            "etc",
+            "usr/bin",
+            "usr/sbin",
+            "usr/lib",
+            "usr/lib64",
+            "root",
+            "var",
+        ):
             (folder / name).mkdir(parents=True, exist_ok=True)
         for name in ("bin", "sbin", "lib", "lib64"):
             (folder / name).symlink_to(f"usr/{name}")
@@ -103,7 +117,7 @@ class Stage:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_symlink():
-            link = os.readlink(source)
+            link = str(source.readlink())
             target.symlink_to(link)
             self.copy(link.lstrip("/") if link.startswith("/") else os.path.normpath(f"{Path(name).parent}/{link}"))
         elif source.is_file():
@@ -173,7 +187,7 @@ def add_modules(stage: Stage, release: str, patterns: Sequence[str]) -> int:
 
 
 def add_python(stage: Stage) -> None:
-    version = os.path.basename(os.readlink(stage.tree / "usr/bin/python3"))
+    version = (stage.tree / "usr/bin/python3").readlink().name
     library = stage.tree / "usr/lib" / version
     copied = stage.folder / "usr/lib" / version
 
@@ -204,7 +218,9 @@ def compile_python(stage: Stage) -> None:
     for place in places:
         (moved / place).parent.mkdir(parents=True, exist_ok=True)
         (stage.folder / place).rename(moved / place)
-    chroot(stage.tree, f"/usr/bin/{python}", "-I", "-m", "compileall", *options, *(f"/ramdisk/{place}" for place in places))
+    chroot(
+        stage.tree, f"/usr/bin/{python}", "-I", "-m", "compileall", *options, *(f"/ramdisk/{place}" for place in places)
+    )
     for place in places:
         (moved / place).rename(stage.folder / place)
         for source in (stage.folder / place).rglob("*.py"):
@@ -253,7 +269,16 @@ def pack(folder: Path, initrd: Path, scratch: Path) -> None:
         if not path.is_symlink():
             path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o755 | 0o444)
     listing = "\0".join([".", *names, ""]).encode()
-    argv = ["cpio", "--null", "--create", "--quiet", "--format=newc", "--reproducible", "--owner=0:0", f"--file={archive}"]
+    argv = [
+        "cpio",
+        "--null",
+        "--create",
+        "--quiet",
+        "--format=newc",
+        "--reproducible",
+        "--owner=0:0",
+        f"--file={archive}",
+    ]
     run([*argv], stdin=listing, cwd=folder)
     run(["zstd", "-q", "-12", "-T0", archive, "-o", initrd])
 
@@ -281,7 +306,8 @@ def build(root: Path, spec: Ramdisk, agent: Path, sources: str) -> dict[str, Any
         shutil.copyfile(kernels[0], made / "vmlinuz")
         pack(stage.folder, made / "initrd", scratch)
         files: dict[str, dict[str, Any]] = {
-            path.name: {"sha256": file_digest(path), "size": path.stat().st_size} for path in (made / "initrd", made / "vmlinuz")
+            path.name: {"sha256": file_digest(path), "size": path.stat().st_size}
+            for path in (made / "initrd", made / "vmlinuz")
         }
         manifest = {
             "schema": 1,

@@ -53,7 +53,9 @@ def make_image(folder: Path, files: dict[str, bytes] | None = None, root_mib: in
                 extents[-1][1] += 65536
             else:
                 extents.append([at, 65536])
-    (folder / "mini.map.json").write_text(json.dumps({"schema": 1, "block_size": 65536, "size": size, "extents": extents}))
+    (folder / "mini.map.json").write_text(
+        json.dumps({"schema": 1, "block_size": 65536, "size": size, "extents": extents})
+    )
     run("zstd", "-q", "-f", raw, "-o", folder / "mini.raw.zst")
     packed = (folder / "mini.raw.zst").read_bytes()
     return {

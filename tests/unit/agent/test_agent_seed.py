@@ -71,7 +71,8 @@ def test_one_winner_of_many(stand_in: SeedStandIn) -> None:
     stand_in.put_order({"generation": 1})
     won: list[bool] = []
     threads = [
-        threading.Thread(target=lambda n=n: won.append(Seed(stand_in.url, f"{n:032x}").take_claim(1))) for n in range(10)
+        threading.Thread(target=lambda n=n: won.append(Seed(stand_in.url, f"{n:032x}").take_claim(1)))
+        for n in range(10)
     ]
     for thread in threads:
         thread.start()
@@ -156,7 +157,10 @@ def test_reports_are_numbered_and_come_in_order(stand_in: SeedStandIn, seed: See
     report("agent_started")
     report("failed", "it broke", hop="disk", level="error", detail=5)
     assert report.flush(10)
-    assert [(r["seq"], r["event"], r["hop"]) for r in stand_in.reports] == [(1, "agent_started", "agent"), (2, "failed", "disk")]
+    assert [(r["seq"], r["event"], r["hop"]) for r in stand_in.reports] == [
+        (1, "agent_started", "agent"),
+        (2, "failed", "disk"),
+    ]
     assert stand_in.reports[1]["data"] == {"detail": 5}
     assert stand_in.reports[1]["time"].endswith("Z")
     assert said == [("agent_started", "info"), ("failed: it broke", "error")]

@@ -70,7 +70,10 @@ def test_a_node_is_configured(root: Path) -> None:
     assert not (root / "etc/ssh/ssh_host_rsa_key").exists()
     assert stat.S_IMODE((root / "etc/ssh/ssh_host_ed25519_key").stat().st_mode) == 0o600
     assert (root / "home/debian/.ssh/authorized_keys").read_text() == "k1\nk2\n"
-    assert ((root / "home/debian/.ssh").stat().st_uid, stat.S_IMODE((root / "home/debian/.ssh").stat().st_mode)) == (1000, 0o700)
+    assert ((root / "home/debian/.ssh").stat().st_uid, stat.S_IMODE((root / "home/debian/.ssh").stat().st_mode)) == (
+        1000,
+        0o700,
+    )
     assert (root / "etc/sudoers.d/90-seedcloud").read_text() == "debian ALL=(ALL:ALL) NOPASSWD: ALL\n"
     assert (root / "etc/machine-id").read_text() == ""
     told = json.loads((root / "etc/seedcloud/image.json").read_text())

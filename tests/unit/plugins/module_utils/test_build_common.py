@@ -57,7 +57,10 @@ def test_the_hosts_sources_are_kept_as_far_as_they_carry_the_suite(etc: Path) ->
     (etc / "sources.list.d/ignored.save").write_text("deb https://192.0.2.9/debian trixie main\n")
     text = common.host_sources("trixie", etc)
     assert "URIs: copy:/srv/repo\nSuites: trixie\nComponents: main\nTrusted: yes\n" in text
-    assert "Suites: trixie-security\nComponents: main contrib\nArchitectures: amd64 i386\nSigned-By: /usr/share/keyrings/x.gpg" in text
+    assert (
+        "Suites: trixie-security\nComponents: main contrib\nArchitectures: amd64 i386\nSigned-By: /usr/share/keyrings/x.gpg"
+        in text
+    )
     assert "URIs: https://192.0.2.7/debian\nSuites: trixie trixie-updates\n" in text
     assert " -----BEGIN PGP" in text
     assert "URIs: copy:/srv/flat\nSuites: ./" in text
@@ -92,7 +95,9 @@ def fake_mmdebstrap(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) 
     tool = folder / "mmdebstrap"
     tool.write_text(f"#!/bin/sh\n{script}\n")
     tool.chmod(0o755)
-    monkeypatch.setattr(common, "run", lambda argv, **more: original([tool if argv[0] == "mmdebstrap" else argv[0], *argv[1:]], **more))
+    monkeypatch.setattr(
+        common, "run", lambda argv, **more: original([tool if argv[0] == "mmdebstrap" else argv[0], *argv[1:]], **more)
+    )
 
 
 def test_what_mmdebstrap_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +107,9 @@ def test_what_mmdebstrap_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                        ["/usr/share/doc/*/copyright"], "a b c d\n", {"/etc/x.conf": "text"})  # fmt: skip
     common.make_tree(spec, tmp_path / "scratch/tree", tmp_path / "scratch")
     told = (tmp_path / "told").read_text().splitlines()
-    assert {"--mode=root", "--skip=chroot/mount", "--variant=minbase", "--include=sudo,nova-api=2:31.0.0-6"} <= set(told)
+    assert {"--mode=root", "--skip=chroot/mount", "--variant=minbase", "--include=sudo,nova-api=2:31.0.0-6"} <= set(
+        told
+    )
     assert "--dpkgopt=path-exclude=/usr/share/doc/*" in told
     assert told[-3:] == ["trixie", str(tmp_path / "scratch/tree"), str(tmp_path / "scratch/apt.sources")]
     assert (tmp_path / "scratch/early/etc/x.conf").read_text() == "text"
@@ -120,7 +127,9 @@ def test_a_failed_build_says_where_its_log_is(tmp_path: Path, monkeypatch: pytes
     fake_mmdebstrap(tmp_path, script, monkeypatch)
     (tmp_path / "work").mkdir()
     with pytest.raises(common.BuildError, match=r"minbase.log\nE: Unable to locate package nosuch"):
-        common.make_tree(common.Tree("trixie", "minbase", ["nosuch"], "deb x trixie main"), tmp_path / "work/tree", tmp_path / "work")
+        common.make_tree(
+            common.Tree("trixie", "minbase", ["nosuch"], "deb x trixie main"), tmp_path / "work/tree", tmp_path / "work"
+        )
 
 
 def test_digests(tmp_path: Path) -> None:
@@ -137,7 +146,7 @@ def test_digests(tmp_path: Path) -> None:
 
 def test_a_scratch_folder_goes_with_its_build(tmp_path: Path) -> None:
     (tmp_path / "work/build-killed/tree").mkdir(parents=True)
-    with pytest.raises(ZeroDivisionError), common.scratch_folder(tmp_path / "work") as folder:  # noqa: PT012 - both are the point
+    with pytest.raises(ZeroDivisionError), common.scratch_folder(tmp_path / "work") as folder:
         assert folder.is_dir() and not (tmp_path / "work/build-killed").exists()
         with pytest.raises(common.BuildError, match="another build"), common.scratch_folder(tmp_path / "work"):
             pass
@@ -159,7 +168,9 @@ def test_the_stamp_names_the_current_ones(tmp_path: Path) -> None:
     assert not common.stamp(tmp_path, "golden", "g1")
     assert not common.stamp(tmp_path, "golden", "g1", check=True)
     assert json.loads((tmp_path / "stamps/images.json").read_text()) == {"golden": "g1", "ramdisk": "r1"}
-    (tmp_path / "stamps/images.json").write_text('{"gol')  # cut off by a power failure on a file system without ordering
+    (tmp_path / "stamps/images.json").write_text(
+        '{"gol'
+    )  # cut off by a power failure on a file system without ordering
     assert common.stamp(tmp_path, "golden", "g1")
 
 
@@ -167,6 +178,9 @@ def test_the_hosts_proxy_is_told_to_mmdebstrap(monkeypatch: pytest.MonkeyPatch) 
     dump = 'Acquire::http::Proxy "http://192.0.2.1:3142";\nAcquire::Retries "3";\nAcquire::http::Proxy::192.0.2.9 "DIRECT";\n'
     monkeypatch.setattr(common.shutil, "which", lambda _: "/usr/bin/apt-config")
     monkeypatch.setattr(common, "run", lambda _: dump)
-    assert [line.split()[0] for line in common._proxies()] == ["Acquire::http::Proxy", "Acquire::http::Proxy::192.0.2.9"]
+    assert [line.split()[0] for line in common._proxies()] == [
+        "Acquire::http::Proxy",
+        "Acquire::http::Proxy::192.0.2.9",
+    ]
     monkeypatch.setattr(common.shutil, "which", lambda _: None)
     assert common._proxies() == []

@@ -19,7 +19,12 @@ MIB = 1 << 20
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     tree = tmp_path / "tree"
-    for name in ("usr/lib/shim/shimx64.efi.signed", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "etc/hostname", "var/log/big"):
+    for name in (
+        "usr/lib/shim/shimx64.efi.signed",
+        "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+        "etc/hostname",
+        "var/log/big",
+    ):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes(name.encode())
     (tree / "var/log/big").write_bytes(b"x" * 3 * MIB)

@@ -34,7 +34,13 @@ Description: x
 
 def test_equal_settings_have_equal_names() -> None:
     assert SPEC.hash() == replace(SPEC, packages=["linux-image-amd64", "sudo", "sudo"]).hash()
-    for change in ({"packages": ["sudo"]}, {"enabled_units": []}, {"kernel_arguments": []}, {"suite": "sid"}, {"excludes": ["/x"]}):
+    for change in (
+        {"packages": ["sudo"]},
+        {"enabled_units": []},
+        {"kernel_arguments": []},
+        {"suite": "sid"},
+        {"excludes": ["/x"]},
+    ):
         assert replace(SPEC, **change).hash() != SPEC.hash()  # type: ignore[arg-type]  # fields of different types
 
 
@@ -80,7 +86,9 @@ def test_a_finished_tree_is_nobodys(tree: Path) -> None:
     assert (tree / "etc/machine-id").read_text() == (tree / "etc/resolv.conf").read_text() == ""
     assert "the-seed" not in (tree / "etc/hostname").read_text()
     assert (tree / "etc/rc2.d/K01haproxy").is_symlink() and not (tree / "etc/rc2.d/S01haproxy").is_symlink()
-    assert (tree / "etc/systemd/system-preset/00-seedcloud.preset").read_text().endswith("enable ssh.service\ndisable *\n")
+    assert (
+        (tree / "etc/systemd/system-preset/00-seedcloud.preset").read_text().endswith("enable ssh.service\ndisable *\n")
+    )
     assert "copy:" not in (tree / "etc/apt/sources.list").read_text()
     config = (tree / "boot/grub/grub.cfg").read_text()
     assert "root=PARTUUID=$part rw console=tty0\n" in config
@@ -149,13 +157,20 @@ def test_what_is_missing_is_built_and_published(tmp_path: Path, tree: Path, monk
         return golden.disk.Layout((4 << 20) - golden.disk.ROOT_START - golden.disk.TAIL)
 
     monkeypatch.setattr(golden.disk, "assemble", assemble)
-    assert golden.ensure(tmp_path, SPEC, "", 3, check=True, update=False) == {"name": None, "changed": True, "built": False, "seconds": {}}
+    assert golden.ensure(tmp_path, SPEC, "", 3, check=True, update=False) == {
+        "name": None,
+        "changed": True,
+        "built": False,
+        "seconds": {},
+    }
     made = golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False)
     assert made["built"] and made["changed"] and made["packages"] == {"sudo": "1.9"}
     assert made["name"] == f"debian13-openstack-{made['inputs_hash'][:12]}"
     assert (made["size"], made["data_size"]) == (4 << 20, 65536)
     images = tmp_path / "http/images"
-    assert sorted(path.name for path in images.iterdir()) == [made["name"] + end for end in (".json", ".map.json", ".raw.zst")]
+    assert sorted(path.name for path in images.iterdir()) == [
+        made["name"] + end for end in (".json", ".map.json", ".raw.zst")
+    ]
     assert json.loads((images / f"{made['name']}.map.json").read_text())["extents"] == [[0, 65536]]
     packed = images / f"{made['name']}.raw.zst"
     assert packed.stat().st_size == made["compressed_size"]

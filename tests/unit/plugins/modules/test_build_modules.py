@@ -18,7 +18,10 @@ from ansible_collections.seedcloud.openstack.plugins.modules import image_build,
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def run_(module: Any, *, rc: int = 0, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
-        with patch_module_args({"root": str(tmp_path), "_ansible_check_mode": check_mode, **arguments}), pytest.raises(SystemExit) as left:
+        with (
+            patch_module_args({"root": str(tmp_path), "_ansible_check_mode": check_mode, **arguments}),
+            pytest.raises(SystemExit) as left,
+        ):
             module.main()
         assert left.value.code == rc
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -30,16 +33,16 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 def test_the_image_is_as_told(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def ensure(*given: Any) -> dict[str, Any]:
-        asked.extend(given)
+    def ensure(*given: Any, **named: bool) -> dict[str, Any]:
+        asked.extend([*given, named])
         return {"name": "i", "changed": True, "built": True, "packages": {"many": "1"}, "schema": 1}
 
     monkeypatch.setattr(image_build, "ensure", ensure)
     result = run(image_build, packages=["sudo"], enabled_units=["ssh.service"], update=True, compression_level=9)
     assert {key: result[key] for key in ("name", "changed", "built")} == {"name": "i", "changed": True, "built": True}
     assert "packages" not in result
-    root, spec, sources, level, check, update = asked
-    assert (root, sources, level, check, update) == (tmp_path, "", 9, False, True)
+    root, spec, sources, level, named = asked
+    assert (root, sources, level, named) == (tmp_path, "", 9, {"check": False, "update": True})
     assert (spec.packages, spec.enabled_units, spec.suite) == (["sudo"], ["ssh.service"], "trixie")
 
 
@@ -54,10 +57,13 @@ def test_check_mode_builds_nothing(run: Any, tmp_path: Path) -> None:
 
 
 def test_a_fault_is_told(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ensure(*_: Any) -> None:
+    def ensure(*_: Any, **__: Any) -> None:
         raise BuildError("there is no space")
 
-    for module, more in ((image_build, {"packages": ["x"], "enabled_units": []}), (ramdisk_build, {"agent": str(tmp_path), "modules": []})):
+    for module, more in (
+        (image_build, {"packages": ["x"], "enabled_units": []}),
+        (ramdisk_build, {"agent": str(tmp_path), "modules": []}),
+    ):
         monkeypatch.setattr(module, "ensure", ensure)
         assert "was not built: there is no space" in run(module, rc=1, **more)["msg"]
 

@@ -36,7 +36,14 @@ def hardware(found: list[disks.Disk]) -> dict[str, Any]:
         for path in sorted(Path("/sys/class/net").iterdir())
         if (path / "device").exists()
     ]
-    memory = next((int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")), 0)
+    memory = next(
+        (
+            int(line.split()[1])
+            for line in Path("/proc/meminfo").read_text().splitlines()
+            if line.startswith("MemTotal")
+        ),
+        0,
+    )
     return {
         "cpus": os.cpu_count(),
         "memory_mib": memory >> 10,
@@ -58,7 +65,13 @@ class Progress:
         if now - self.last >= self.every:
             self.last = now
             done, rate = at / 1e9, at / 1e6 / (now - self.start)
-            self.report("image_writing", f"{done:.1f} of {self.size / 1e9:.1f} GB, {rate:.0f} MB/s", hop="image", bytes=at, size=self.size)
+            self.report(
+                "image_writing",
+                f"{done:.1f} of {self.size / 1e9:.1f} GB, {rate:.0f} MB/s",
+                hop="image",
+                bytes=at,
+                size=self.size,
+            )
 
 
 def deploy(order: Order, disk: disks.Disk, seed: Seed, report: Reports) -> None:
@@ -68,13 +81,26 @@ def deploy(order: Order, disk: disks.Disk, seed: Seed, report: Reports) -> None:
     if disk.size < wanted.size + disks.TAIL:
         raise AgentError("disk", f"{disk} is smaller than the image ({wanted.size >> 20} MiB)", "disk_refused")
     mark = disks.read_mark(disk.path, disk.size)
-    if mark and (mark.node, mark.serial, mark.generation, mark.state) == (order.node, disk.serial, order.generation, "complete"):
+    if mark and (mark.node, mark.serial, mark.generation, mark.state) == (
+        order.node,
+        disk.serial,
+        order.generation,
+        "complete",
+    ):
         report("rebooting", f"{disk.name} already holds generation {order.generation}", hop="reboot")
         return
     destroyed, mark = disks.admit(order, disk)
     if not seed.take_claim(order.generation):
-        raise AgentError("claim", f"the claim of generation {order.generation} is another boot's, or withdrawn", "claim_lost")
-    what = f"destroying {'; '.join(destroyed)}" if destroyed else "going on with our own half" if mark else "the disk is empty"
+        raise AgentError(
+            "claim", f"the claim of generation {order.generation} is another boot's, or withdrawn", "claim_lost"
+        )
+    what = (
+        f"destroying {'; '.join(destroyed)}"
+        if destroyed
+        else "going on with our own half"
+        if mark
+        else "the disk is empty"
+    )
     report("claim_taken", f"{disk.name} for {wanted.name}: {what}", hop="claim", serial=disk.serial, image=wanted.name)
     value = seed.json(wanted.block_map) if wanted.block_map else None
     extents = image.parse_map(value, wanted.size) if value else [(0, wanted.size)]
@@ -106,7 +132,9 @@ def deploy(order: Order, disk: disks.Disk, seed: Seed, report: Reports) -> None:
     report("host_keys", ", ".join(key.split()[0] for key in keys), hop="configure", keys=keys)
     esp = system.esp_number(disk.path)
     firmware = system.firmware_boots(disk.path, esp) if esp else "no ESP"
-    disks.write_mark(disk.path, disk.size, disks.Mark(**{**asdict(mark), "state": "complete", "head": system.head_digest(disk.path)}))
+    disks.write_mark(
+        disk.path, disk.size, disks.Mark(**{**asdict(mark), "state": "complete", "head": system.head_digest(disk.path)})
+    )
     os.sync()
     report("rebooting", firmware, hop="reboot")
 

@@ -41,7 +41,12 @@ class Disk:
         return self.size >> 30
 
     def __str__(self) -> str:
-        facts = [f"{self.size / (1 << 30):.1f} GiB", self.model, f"serial {self.serial or 'none'}", f"wwn {self.wwn}" * bool(self.wwn)]
+        facts = [
+            f"{self.size / (1 << 30):.1f} GiB",
+            self.model,
+            f"serial {self.serial or 'none'}",
+            f"wwn {self.wwn}" * bool(self.wwn),
+        ]
         return f"{self.name} ({', '.join(fact for fact in facts if fact)})"
 
 
@@ -64,7 +69,9 @@ def parse_lsblk(text: str, by_path: dict[str, list[str]]) -> list[Disk]:
         )
         for entry in json.loads(text)["blockdevices"]
         # A floppy, an optical drive or an empty card reader is no disk to install on.
-        if entry["type"] == "disk" and int(entry["size"] or 0) > 0 and not entry["name"].startswith(("ram", "zram", "loop", "nbd", "fd"))
+        if entry["type"] == "disk"
+        and int(entry["size"] or 0) > 0
+        and not entry["name"].startswith(("ram", "zram", "loop", "nbd", "fd"))
     ]
 
 
@@ -74,12 +81,15 @@ def find() -> list[Disk]:
     for link in folder.iterdir() if folder.is_dir() else []:
         links.setdefault(str(link.resolve()), []).append(str(link))
     columns = "NAME,PATH,TYPE,SIZE,SERIAL,WWN,MODEL,VENDOR,ROTA,RO"
-    return sorted(parse_lsblk(run(["lsblk", "--json", "--bytes", "--nodeps", "-o", columns], "disk"), links), key=lambda disk: disk.name)
+    return sorted(
+        parse_lsblk(run(["lsblk", "--json", "--bytes", "--nodeps", "-o", columns], "disk"), links),
+        key=lambda disk: disk.name,
+    )
 
 
 def _fits(disk: Disk, hint: str, wanted: Any) -> bool:
     if hint == "by_path":
-        return any(wanted in (path, os.path.basename(path)) for path in disk.by_path)
+        return any(wanted in (path, Path(path).name) for path in disk.by_path)
     if hint == "name":
         return wanted in (disk.name, disk.path)
     if hint == "wwn":
@@ -103,7 +113,9 @@ def choose(disks: Sequence[Disk], hints: dict[str, Any]) -> Disk:
     fitting = [disk for disk in disks if all(_fits(disk, hint, wanted) for hint, wanted in hints.items())]
     text = ", ".join(f"{hint} {wanted!r}" for hint, wanted in hints.items())
     if len(fitting) != 1:
-        raise refuse(f"no disk has {text}" if not fitting else f"{', '.join(disk.name for disk in fitting)} all have {text}")
+        raise refuse(
+            f"no disk has {text}" if not fitting else f"{', '.join(disk.name for disk in fitting)} all have {text}"
+        )
     if fitting[0].read_only:
         raise refuse(f"{fitting[0].name} is read-only")
     return fitting[0]
@@ -124,10 +136,9 @@ def _signatures(device: str) -> list[str]:
 
 def partitions(disk: str, sys: Path = Path("/sys/class/block")) -> list[str]:
     """The kernel's partitions of a disk, in their order."""
-    folder = sys / os.path.basename(disk)
-    found = [path for path in folder.glob("*/partition")] if folder.is_dir() else []
-    numbered = sorted((int(path.read_text()), path.parent.name) for path in found)
-    return [os.path.join(os.path.dirname(disk), name) for _number, name in numbered]
+    folder = sys / Path(disk).name
+    numbered = sorted((int(path.read_text()), path.parent.name) for path in folder.glob("*/partition"))
+    return [str(Path(disk).with_name(name)) for _number, name in numbered]
 
 
 def contents(path: str, size: int) -> list[str]:
@@ -135,7 +146,7 @@ def contents(path: str, size: int) -> list[str]:
     texts = sorted(set(_signatures(path)))
     for number, partition in enumerate(partitions(path), 1):
         texts += [f"part{number}: {text}" for text in sorted(set(_signatures(partition))) or ["unknown"]]
-    with open(path, "rb", buffering=0) as disk:
+    with Path(path).open("rb", buffering=0) as disk:
         for where, offset in (("first", 0), ("last", max(0, size - MIB))):
             disk.seek(offset)
             block = disk.read(MIB)
@@ -167,7 +178,7 @@ class Mark:
 
 
 def read_mark(path: str, size: int) -> Mark | None:
-    with open(path, "rb", buffering=0) as disk:
+    with Path(path).open("rb", buffering=0) as disk:
         disk.seek(size - TAIL)
         block = disk.read(MARK_SIZE)
     try:
@@ -181,7 +192,7 @@ def read_mark(path: str, size: int) -> Mark | None:
 
 def write_mark(path: str, size: int, mark: Mark) -> None:
     block = json.dumps({"magic": MAGIC, **asdict(mark)}).encode().ljust(MARK_SIZE, b"\0")
-    with open(path, "r+b", buffering=0) as disk:
+    with Path(path).open("r+b", buffering=0) as disk:
         disk.seek(size - TAIL)
         disk.write(block)
         os.fsync(disk.fileno())
@@ -191,7 +202,7 @@ def half_written(mark: Mark | None, path: str, node: str, serial: str) -> bool:
     """Whether the disk holds nothing but what the agent itself began to write, for this node, and did not finish."""
     if mark is None or mark.state != "writing" or (mark.node, mark.serial) != (node, serial):
         return False
-    with open(path, "rb", buffering=0) as disk:
+    with Path(path).open("rb", buffering=0) as disk:
         head = disk.read(MIB)
     # Not begun to boot yet, or just as we left it: somebody else's table in front of our mark is somebody else's disk.
     return not head.strip(b"\0") or (bool(mark.head) and hashlib.sha256(head).hexdigest() == mark.head)

@@ -50,14 +50,14 @@ def parse_map(value: Any, size: int) -> Extents:
 def ranges(extents: Extents, size: int, start: int) -> Iterator[tuple[int, int, bool]]:
     """All of the image from `start` on as (offset, length, has data)."""
     at = start
-    for offset, length in extents:
-        if offset + length <= start:
+    for first, length in extents:
+        offset, end = max(first, start), first + length
+        if end <= start:
             continue
-        offset, length = max(offset, start), offset + length - max(offset, start)
         if offset > at:
             yield at, offset - at, False
-        yield offset, length, True
-        at = offset + length
+        yield offset, end - offset, True
+        at = end
     if at < size:
         yield at, size - at, False
 
@@ -107,8 +107,9 @@ class Feed:
             for block in self.blocks:
                 self.sha.update(block)
                 self.fetched += len(block)
-                while block:
-                    block = block[os.write(self.sink, block) :]
+                rest = block
+                while rest:
+                    rest = rest[os.write(self.sink, rest) :]
         except BrokenPipeError:
             pass  # zstd ended: its own message is the better one
         except Exception as error:  # handed to the thread that waits for it
@@ -140,11 +141,11 @@ def _unpack(source: int, disk: int, extents: Extents, size: int, tell: Callable[
         for offset, length, data in ranges(extents, size, MIB):
             if not data:
                 zero(disk, offset, length)
-            while length:
-                step = min(length, 16 * MIB)
-                _splice(source, disk if data else sink, step, offset if data else None)
-                offset, length = offset + step, length - step
-                tell(offset)
+            end = offset + length
+            for at in range(offset, end, 16 * MIB):
+                step = min(end - at, 16 * MIB)
+                _splice(source, disk if data else sink, step, at if data else None)
+                tell(at + step)
         if os.read(source, 1):
             raise corrupt("the stream unpacks to more than the image's size")
     finally:

@@ -11,7 +11,16 @@ from typing import Any
 
 from .errors import AgentError
 
-HINTS = {"serial": str, "wwn": str, "by_path": str, "name": str, "model": str, "vendor": str, "size_gib": int, "rotational": bool}
+HINTS = {
+    "serial": str,
+    "wwn": str,
+    "by_path": str,
+    "name": str,
+    "model": str,
+    "vendor": str,
+    "size_gib": int,
+    "rotational": bool,
+}
 SHA256 = re.compile(r"[0-9a-f]{64}")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 
@@ -104,13 +113,17 @@ def _file(value: Any, place: str) -> NodeFile:
 def parse(value: Any) -> Order:
     reader = _Reader(value, "order")
     if reader.get("schema", int) != 1:
-        raise AgentError("agent", f"the order has schema {reader.value['schema']!r}, this agent knows 1: rebuild the ramdisk")
+        raise AgentError(
+            "agent", f"the order has schema {reader.value['schema']!r}, this agent knows 1: rebuild the ramdisk"
+        )
     action = reader.get("action", str)
     hints: dict[str, Any] = reader.get("root_device", dict, {})
     for name, hint in hints.items():
         kind = HINTS.get(name)
         if kind is None or not isinstance(hint, kind) or (kind is int and isinstance(hint, bool)):
-            raise AgentError("disk", f"root_device.{name} is not a root device hint, or not of its type", "disk_refused")
+            raise AgentError(
+                "disk", f"root_device.{name} is not a root device hint, or not of its type", "disk_refused"
+            )
     ssh = reader.child("ssh")
     user = ssh.get("user", str, "debian")
     if not USER.fullmatch(user):

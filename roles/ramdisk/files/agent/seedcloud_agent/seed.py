@@ -57,7 +57,9 @@ class Seed:
         finally:
             connection.close()
 
-    def exchange(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    def exchange(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
         with self.request(method, path, body, headers) as answer:
             return answer.status, answer.read()
 
@@ -145,9 +147,15 @@ class Seed:
     def _check(path: str, answer: http.client.HTTPResponse, at: int, size: int) -> None:
         if answer.status != (206 if at else 200):
             raise AgentError("image", f"GET {path} from byte {at}: status {answer.status}")
-        whole = answer.headers.get("Content-Range", "").rpartition("/")[2] if at else answer.headers.get("Content-Length", "")
+        whole = (
+            answer.headers.get("Content-Range", "").rpartition("/")[2]
+            if at
+            else answer.headers.get("Content-Length", "")
+        )
         if whole != str(size):
-            raise AgentError("image", f"{path} has {whole or 'an unknown number of'} bytes on the seed, the order says {size}")
+            raise AgentError(
+                "image", f"{path} has {whole or 'an unknown number of'} bytes on the seed, the order says {size}"
+            )
 
 
 class Reports:

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .commands import run
 from .disks import MIB, TAIL
@@ -54,13 +53,13 @@ def partition(disk: str, number: int) -> str:
 
 def write_head(disk: str, head: bytes, size: int) -> int:
     """The image's first MiB, then the table for this disk; the number of the partition that was grown."""
-    with open(disk, "r+b", buffering=0) as device:
+    with Path(disk).open("r+b", buffering=0) as device:
         device.write(head)
         os.fsync(device.fileno())
     script, last = grown_script(run(["sfdisk", "--dump", disk], "image"), size)
     options = ["--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", "--wipe-partitions=never"]
     run(["sfdisk", *options, disk], "image", script)
-    with open(disk, "r+b", buffering=0) as device:
+    with Path(disk).open("r+b", buffering=0) as device:
         if device.read(440) != head[:440]:  # the BIOS's boot code is not sfdisk's to change
             device.seek(0)
             device.write(head[:440])
@@ -77,7 +76,10 @@ def root_partition(disk: str, grown: int) -> str:
     path = partition(disk, grown)
     kind = run(["blkid", "-p", "-o", "value", "-s", "TYPE", path], "configure", ok=(0, 2)).strip()
     if kind != "ext4":
-        raise AgentError("configure", f"the image's last partition holds {kind or 'nothing'}, not ext4: the agent cannot configure it")
+        raise AgentError(
+            "configure",
+            f"the image's last partition holds {kind or 'nothing'}, not ext4: the agent cannot configure it",
+        )
     return path
 
 
@@ -108,8 +110,10 @@ def place(root: Path, path: str) -> Path:
     for part in Path(path).parts[1:-1]:
         folder = folder / part
         if folder.is_symlink():
-            target = os.readlink(folder)
-            folder = Path(os.path.normpath(f"{base}/{target}" if target.startswith("/") else f"{folder.parent}/{target}"))
+            target = str(folder.readlink())
+            folder = Path(
+                os.path.normpath(f"{base}/{target}" if target.startswith("/") else f"{folder.parent}/{target}")
+            )
         if base != folder and base not in folder.parents:
             raise AgentError("configure", f"{path} leads out of the deployed system")
         folder.mkdir(mode=0o755, exist_ok=True)
@@ -205,7 +209,19 @@ def firmware_boots(disk: str, esp: int, efi: Path = Path("/sys/firmware/efi/efiv
         if name == "seedcloud":
             run(["efibootmgr", "--quiet", "--delete-bootnum", "--bootnum", number], "reboot")
     loader = "\\EFI\\BOOT\\BOOTX64.EFI"
-    create = ["efibootmgr", "--quiet", "--create-only", "--disk", disk, "--part", str(esp), "--label", "seedcloud", "--loader", loader]
+    create = [
+        "efibootmgr",
+        "--quiet",
+        "--create-only",
+        "--disk",
+        disk,
+        "--part",
+        str(esp),
+        "--label",
+        "seedcloud",
+        "--loader",
+        loader,
+    ]
     run(create, "reboot")
     _, _, entries = boot_order(run(["efibootmgr"], "reboot"))
     ours = next((number for number, name in entries.items() if name == "seedcloud"), None)
@@ -215,7 +231,9 @@ def firmware_boots(disk: str, esp: int, efi: Path = Path("/sys/firmware/efi/efiv
     first = [current] if current and current in entries else []
     run(["efibootmgr", "--quiet", "--bootorder", ",".join([*first, *rest, ours])], "reboot")
     run(["efibootmgr", "--quiet", "--bootnext", ours], "reboot")
-    return f"UEFI: the disk's entry {ours} next, {entries[first[0]] if first else 'the order as it was'} first after that"
+    return (
+        f"UEFI: the disk's entry {ours} next, {entries[first[0]] if first else 'the order as it was'} first after that"
+    )
 
 
 def esp_number(disk: str) -> int | None:
@@ -227,5 +245,5 @@ def esp_number(disk: str) -> int | None:
 
 
 def head_digest(disk: str) -> str:
-    with open(disk, "rb", buffering=0) as device:
+    with Path(disk).open("rb", buffering=0) as device:
         return hashlib.sha256(device.read(MIB)).hexdigest()
