@@ -175,6 +175,7 @@ def make_tree(spec: Tree, target: Path, scratch: Path) -> None:
         f"--include={','.join(spec.packages)}",
         "--aptopt=Acquire::Retries 3",
         "--aptopt=Acquire::Languages none",
+        "--dpkgopt=force-unsafe-io",  # a build that loses its power is built again
         *(f"--aptopt={line}" for line in _proxies()),
         *(f"--dpkgopt=path-exclude={glob}" for glob in spec.excludes),
         *(f"--dpkgopt=path-include={glob}" for glob in spec.includes),
