@@ -50,7 +50,8 @@ LEFTOVERS = (
     "var/lib/apt/lists/*", "var/cache/apt/*", "var/cache/debconf/*-old", "var/cache/ldconfig/*", "var/lib/dpkg/*-old",
     "var/log/*.log", "var/log/*/*", "var/log/[bw]tmp", "var/log/lastlog", "var/log/faillog", "tmp/*", "var/tmp/*", "run/*",
     "etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock",
-    "etc/apt/apt.conf.d/99mmdebstrap", "etc/dpkg/dpkg.cfg.d/99mmdebstrap", "root/.*_history", "proc/*", "vmlinuz.old", "initrd.img.old", "var/lib/wtmpdb/*",
+    "etc/apt/apt.conf.d/99mmdebstrap", "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    "root/.*_history", "proc/*", "vmlinuz.old", "initrd.img.old", "var/lib/wtmpdb/*",
 )  # fmt: skip
 
 FILES = {
