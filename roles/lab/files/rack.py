@@ -209,7 +209,9 @@ def rendered(configuration: dict[str, Any]) -> dict[str, str]:
     for node in configuration["nodes"]:
         files[f"etc/lab/nodes/{node['name']}.json"] = json.dumps(node, indent=2)
     for name, addresses in configuration["links"].items():
-        lines = ["[Match]", f"Name={name}", "[Link]", "RequiredForOnline=no", "[Network]"]
+        # Bridges have no carrier while the nodes are off; the way to the host is what "online" means here.
+        required = "yes" if name == "host0" else "no"
+        lines = ["[Match]", f"Name={name}", "[Link]", f"RequiredForOnline={required}", "[Network]"]
         lines += ["ConfigureWithoutCarrier=yes", "LinkLocalAddressing=no", *(f"Address={a}" for a in addresses), ""]
         files[f"etc/systemd/network/10-lab-{name}.network"] = "\n".join(lines)
     return files
