@@ -16,7 +16,10 @@ from . import compiled
 
 
 class Readable(yaml.SafeDumper):
-    """Files in a plan stand there as they are written."""
+    """Files in a plan stand there as they are written; lists are indented, as ansible-lint wants them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
 
 
 def _text(dumper: yaml.SafeDumper, data: str) -> yaml.Node:
