@@ -111,7 +111,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Wait for all nodes."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, args = self.validate_argument_spec(
+        _unused, args = self.validate_argument_spec(
             {
                 "nodes": {
                     "type": "list",
@@ -180,7 +180,7 @@ class ActionModule(ActionBase):
             if node.base is None and answer["events"]:
                 node.base = seconds_of(answer["events"][0]["received"])
             events += [(event["received"], event, node) for event in answer["events"]]
-        for _, event, node in sorted(events, key=lambda item: item[0]):
+        for _unused, event, node in sorted(events, key=lambda item: item[0]):
             if node.result is None:
                 display.display(line(node, event, width), color="red" if event["level"] == "error" else None)
                 node.heard = now

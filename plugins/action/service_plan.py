@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, args = self.validate_argument_spec(
+        _unused, args = self.validate_argument_spec(
             {
                 "services": {"type": "list", "elements": "str", "required": True},
                 "node": {"type": "str", "default": variables.get("inventory_hostname")},

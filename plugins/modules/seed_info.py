@@ -123,7 +123,7 @@ def system() -> dict[str, str | None]:
     known: dict[str, str] = {}
     with contextlib.suppress(FileNotFoundError):
         for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition("=")
+            key, _unused, value = line.partition("=")
             known[key] = value.strip("\"'")
     return {"id": known.get("ID"), "version": known.get("VERSION_ID")}
 

@@ -83,7 +83,7 @@ def playbook(root: Path, state: str) -> subprocess.Popen[str]:
 
 def run(root: Path, state: str) -> str:
     process = playbook(root, state)
-    said, _ = process.communicate(timeout=900)
+    said, _unused = process.communicate(timeout=900)
     assert process.returncode == 0, said[-3000:]
     return said
 
@@ -145,7 +145,7 @@ def test_nothing_is_left_of_a_rack_whose_making_was_killed(rack: Path, task: str
 def test_a_strangers_folder_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     process = playbook(tmp_path, "absent")
-    said, _ = process.communicate(timeout=300)
+    said, _unused = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "was not made by this role" in said
     assert (tmp_path / "precious").exists()

@@ -92,7 +92,7 @@ def run_stage(name: str, kill_at: str | None = None, kill_after: float | None = 
     output, killed = [], False
     if deadline:
         try:
-            text, _ = process.communicate(timeout=kill_after)
+            text, _unused = process.communicate(timeout=kill_after)
             output.append(text)
         except subprocess.TimeoutExpired:
             killed = True
@@ -115,7 +115,7 @@ def accidents() -> None:
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     say(f"random moments of this run: seed {seed}")
-    moments = [chance.uniform(3, 30) for _ in range(int(os.environ.get("E2E_MOMENTS", "3")))]
+    moments = [chance.uniform(3, 30) for _unused in range(int(os.environ.get("E2E_MOMENTS", "3")))]
     for number, event in enumerate(EVENTS):
         code, output = run_stage("provision_nodes", kill_at=event)
         if code == 0:
@@ -125,7 +125,7 @@ def accidents() -> None:
             code == -9, f"provision_nodes was killed at {event}" if code == -9 else f"provision_nodes: {output[-3000:]}"
         )
         if number < len(moments):
-            code, _ = run_stage("provision_nodes", kill_after=moments[number])
+            code, _unused = run_stage("provision_nodes", kill_after=moments[number])
             say(f"killed after {moments[number]:.0f} s" if code == -9 else f"ended with {code}")
     code, output = run_stage("provision_nodes")
     check(code == 0, "provision_nodes ends well after all that" if code == 0 else output[-4000:])

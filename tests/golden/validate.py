@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
@@ -133,7 +132,7 @@ def mariadb(root: Root, file: dict[str, Any]) -> list[str]:
 
 def uwsgi(root: Root, file: dict[str, Any]) -> list[str]:
     known = root.uwsgi_options()
-    return [f"uwsgi has no option {option}" for _, option in options(file["content"]) if option not in known]
+    return [f"uwsgi has no option {option}" for _unused, option in options(file["content"]) if option not in known]
 
 
 def haproxy(root: Root, file: dict[str, Any]) -> list[str]:
@@ -200,7 +199,7 @@ def check(root: Root, planting: bool) -> int:
     seen: set[str] = set()  # the same content in another plan is not judged again
     tried: set[str] = set()
     everything = list(files())
-    for plan in dict.fromkeys(name for name, _ in everything):
+    for plan in dict.fromkeys(name for name, _unused in everything):
         mine = [file for name, file in everything if name == plan]
         for file in mine:
             root.write(file["path"], file["content"])

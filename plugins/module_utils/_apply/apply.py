@@ -331,7 +331,7 @@ class Applier:
         gaps = database.missing(items)
         if not gaps or self.check:
             return {"changed": bool(gaps)}
-        if any(kind == "database" for kind, _ in gaps):
+        if any(kind == "database" for kind, _unused in gaps):
             # A new, empty database has had no migration, whatever was done to its predecessor.
             service = node["id"].partition(":")[0]
             for name in self.records.names(f"step.{service}."):

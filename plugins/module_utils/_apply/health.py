@@ -21,7 +21,7 @@ class NotYetError(Exception):
 
 def split(address: str) -> tuple[str, int]:
     """host:port, [v6]:port."""
-    host, _, port = address.rpartition(":")
+    host, _unused, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 

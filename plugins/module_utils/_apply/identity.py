@@ -50,7 +50,7 @@ class Keystone:
             connection.close()
 
     def _do(self, method: str, path: str, body: Json | None = None) -> Json:
-        status, data, _ = self._request(method, path, body)
+        status, data, _unused = self._request(method, path, body)
         if status >= 300:
             raise ApplyError(f"Keystone answers {status} to {method} {path}: {data.get('error', data)}")
         return data

@@ -205,7 +205,7 @@ def build(root: Path, spec: Golden, sources: str, level: int) -> dict[str, Any]:
         packed.replace(images / packed.name)
         write_json(images / f"{name}.map.json", blocks)
         write_json(images / f"{name}.json", manifest)  # last: it makes the image known
-    seconds = {name: round(now - last, 1) for (name, now), (_, last) in itertools.pairwise(reversed(clock))}
+    seconds = {name: round(now - last, 1) for (name, now), (_unused, last) in itertools.pairwise(reversed(clock))}
     return {**manifest, "seconds": seconds}
 
 

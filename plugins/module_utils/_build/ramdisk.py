@@ -172,7 +172,7 @@ def add_modules(stage: Stage, release: str, patterns: Sequence[str]) -> int:
     folder = f"usr/lib/modules/{release}"
     chroot(stage.tree, "/usr/sbin/depmod", release)
     lines = (stage.tree / folder / "modules.dep").read_text().splitlines()
-    table = {name: needs.split() for name, _, needs in (line.partition(":") for line in lines)}
+    table = {name: needs.split() for name, _unused, needs in (line.partition(":") for line in lines)}
     chosen = choose_modules(patterns, table)
     for module in chosen:
         source = stage.tree / folder / module

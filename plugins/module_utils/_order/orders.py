@@ -62,7 +62,7 @@ class Lease:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        run, _, until = os.pread(fd, _LEASE_TEXT, 0).decode("ascii", "replace").strip().partition(" ")
+        run, _unused, until = os.pread(fd, _LEASE_TEXT, 0).decode("ascii", "replace").strip().partition(" ")
         try:
             self.run, self.until = run, float(until)
         except ValueError:  # nobody, or a run that was killed within the write

@@ -70,7 +70,7 @@ def _address(text: Any) -> str:
     return str(address)
 
 
-def _check_order(order: Any) -> None:
+def _checked_order(order: Any) -> dict[str, Any]:
     if not isinstance(order, dict) or order.get("action") not in ACTIONS:
         raise OrderFault(f"order.action: is none of {', '.join(ACTIONS)}; give one of them")
     wipe = order.get("wipe") or {}
@@ -81,7 +81,7 @@ def _check_order(order: Any) -> None:
         # True would confirm whatever lies on the disk by then.
         raise OrderFault("order.wipe.confirmed: is not a hash; give the one that the refusal printed, or null")
     if order["action"] != "deploy":
-        return
+        return order
     image = order.get("image")
     if not isinstance(image, dict):
         raise OrderFault("order.image: is missing; give name, url, sha256, size")
@@ -93,11 +93,12 @@ def _check_order(order: Any) -> None:
             raise OrderFault(f"order.image.{key}: {value!r} is no path below /images/; give the staged image's")
     if not _SHA256.fullmatch(str(image.get("sha256"))):
         raise OrderFault("order.image.sha256: is not a SHA-256; give the compressed stream's")
+    return order
 
 
 def parse_wanted(root: Path, value: Mapping[str, Any]) -> Wanted:
     """The node that a task describes; OrderFault names what is wrong with it."""
-    name, order = value["name"], value.get("order")
+    name = value["name"]
     try:
         node_folder(root, name)
         mac = normal_mac(value.get("boot_mac"))
@@ -107,6 +108,5 @@ def parse_wanted(root: Path, value: Mapping[str, Any]) -> Wanted:
         script = render(pxe[0], "ipxe")
     except (ValueError, Faults) as error:
         raise OrderFault(str(error)) from error
-    _check_order(order)
-    assert isinstance(order, dict)
+    order = _checked_order(value.get("order"))
     return Wanted(name, mac, _address(value.get("address")), script, order, fingerprint(order))

@@ -9,11 +9,12 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 # 32 bits a pixel, depth 24, little endian, true colour: 0x00RRGGBB
 PIXELS = struct.pack(">BBBBHHHBBB3x", 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
 
-Read = Callable[[], bytes | None]  # None: closed
+Read: TypeAlias = "Callable[[], bytes | None]"  # None: closed
 Write = Callable[[bytes], None]
 
 

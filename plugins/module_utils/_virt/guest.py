@@ -123,7 +123,7 @@ class Guest:
 
 def load_order(wanted: Sequence[str], table: str) -> list[str]:
     """Paths of the modules and all that they need (modules.dep), each after what it needs; built-in ones have none."""
-    needs = {path: rest.split() for path, _, rest in (line.partition(":") for line in table.splitlines())}
+    needs = {path: rest.split() for path, _unused, rest in (line.partition(":") for line in table.splitlines())}
     named = {Path(path).name.split(".")[0].replace("-", "_"): path for path in needs}
     chosen = [named[name] for name in wanted if name in named]
     return list(dict.fromkeys(path for module in chosen for path in (*reversed(needs[module]), module)))

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
 """Start, stop and probe the container that is the rack.
@@ -140,7 +139,7 @@ class Cgroup:
             return False
         (self.path / "cgroup.kill").write_text("1", encoding="ascii")
         wait_for(f"the end of the processes in {self.path}", 30, lambda: not self.running())
-        for folder, _, _ in os.walk(self.path, topdown=False):
+        for folder, _unused, _unused in os.walk(self.path, topdown=False):
             Path(folder).rmdir()
         return True
 

@@ -25,7 +25,7 @@ def server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
-            link, _ = listening.accept()
+            link, _unused = listening.accept()
             with link, contextlib.suppress(OSError):
                 talk(link)
 
@@ -88,7 +88,7 @@ def web() -> Iterator[str]:
             self.send_response(int(self.path[1:]))
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *_unused: Any) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:

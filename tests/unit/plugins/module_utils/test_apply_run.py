@@ -229,7 +229,7 @@ def test_a_step_is_done_once_for_what_it_depends_on(host: Host) -> None:
     count = host.path("count")
     host.secrets = {"p": "hunter1"}
     host.more = [step("sync", argv=["sh", "-c", f"echo $P >> {count}"], env={"P": "<secret:p>"}, key=["db1"])]
-    for _ in range(2):
+    for _unused in range(2):
         host.run()
     host.more[0]["key"] = ["db2"]
     host.run()
@@ -280,7 +280,7 @@ def test_a_new_database_is_migrated_again(host: Host, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         database, "missing", lambda items: [("database", item) for item in items if item["name"] not in there]
     )
-    monkeypatch.setattr(database, "create", lambda gaps: there.update(item["name"] for _, item in gaps))
+    monkeypatch.setattr(database, "create", lambda gaps: there.update(item["name"] for _unused, item in gaps))
     count = host.path("count")
     host.more = [
         {"id": "s:database", "kind": "database", "databases": [{"name": "d", "user": "u", "password": "p"}]},
@@ -299,9 +299,9 @@ def test_a_new_database_is_migrated_again(host: Host, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("helps", [True, False])
 def test_a_refused_login_imports_the_definitions(host: Host, monkeypatch: pytest.MonkeyPatch, helps: bool) -> None:
     known: list[str] = []
-    monkeypatch.setattr(health, "amqp_login", lambda *_: bool(known))
+    monkeypatch.setattr(health, "amqp_login", lambda *_unused: bool(known))
 
-    def run(argv: list[str], **_: Any) -> Any:
+    def run(argv: list[str], **_unused: Any) -> Any:
         known.extend(["u"] if helps else [])
         return apply.run(["true"])
 
@@ -318,7 +318,7 @@ def test_a_refused_login_imports_the_definitions(host: Host, monkeypatch: pytest
 
 
 def test_missing_packages_are_said_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    def query(argv: list[str], **_: Any) -> Any:
+    def query(argv: list[str], **_unused: Any) -> Any:
         said = "one installed 1.0\ntwo config-files 1.0\n"
         return apply.run(["true"]) if argv[0] != "dpkg-query" else type("Done", (), {"stdout": said})()
 

@@ -23,7 +23,7 @@ class Script:
         self.code = code
         self.asked: list[tuple[list[str], str]] = []
 
-    def __call__(self, argv: list[str], *, stdin: str = "", **_: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(self, argv: list[str], *, stdin: str = "", **_unused: Any) -> subprocess.CompletedProcess[str]:
         self.asked.append((list(argv), stdin))
         return subprocess.CompletedProcess(argv, self.code, self.answers.pop(0) if self.answers else "", "its reason")
 
@@ -68,7 +68,7 @@ def test_databases_are_asked_for_and_made(monkeypatch: pytest.MonkeyPatch) -> No
     script = Script("d\t0\t0\t0\n", "", "d\t1\t1\t1\n")
     monkeypatch.setattr(database, "run", script)
     gaps = database.missing([DB])
-    assert [kind for kind, _ in gaps] == ["database", "user", "grant"]
+    assert [kind for kind, _unused in gaps] == ["database", "user", "grant"]
     database.create(gaps)
     assert database.missing([DB]) == []
     argv, statements = script.asked[1]

@@ -103,9 +103,9 @@ def test_whatever_is_on_the_wire_is_no_offer() -> None:
     assert offer.server == "0.0.0.0"
     assert probe.offer_of(bytes(good), xid + 1) is None
     dice = random.Random(1)
-    for _ in range(2000):
+    for _unused in range(2000):
         bad = bytearray(good[: dice.randrange(len(good))] if dice.random() < 0.3 else good)
-        for _ in range(dice.randrange(8)):
+        for _unused in range(dice.randrange(8)):
             if bad:
                 bad[dice.randrange(len(bad))] = dice.randrange(256)
         probe.offer_of(bytes(bad), xid)

@@ -320,6 +320,7 @@ def scenario_withdrawn(root: Path) -> None:
     withdraw_nodes(orders(root), SETTINGS, [{"name": "node1"}], forget=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", [scenario_first, scenario_again, scenario_withdrawn])
 def test_killed_anywhere_the_next_call_goes_on(
     tmp_path: Path, scenario: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch

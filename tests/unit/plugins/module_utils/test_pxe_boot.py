@@ -35,6 +35,8 @@ from ansible_collections.seedcloud.openstack.plugins.module_utils._pxe import (
 
 rendering = sys.modules[render.__module__]
 
+pytestmark = pytest.mark.slow
+
 MAC = "52:54:00:5e:53:01"
 PACKAGES = (
     "qemu-system-x86 ipxe ipxe-qemu ovmf pxelinux syslinux-common grub-pc-bin grub-efi-amd64-bin mtools dosfstools"

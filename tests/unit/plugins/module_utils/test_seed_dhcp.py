@@ -164,7 +164,7 @@ def test_journal_tells_of_lease_and_loader(seed: Rack, orders: Orders) -> None:
     generation = store.current_generation(seed.root, "node1")
     seed.until(lambda: discover(seed, KNOWN, seconds=0.3), "an offer")
     request = {53: b"\x03", 50: socket.inet_aton("192.0.2.11"), 54: socket.inet_aton(SEED)}
-    for _ in range(2):  # the firmware's, then the loader's for the same lease
+    for _unused in range(2):  # the firmware's, then the loader's for the same lease
         answer = discover(seed, KNOWN, options=request)
         assert answer is not None and answer[1][53] == b"\x05"
     assert tftp(seed, "undionly.kpxe")

@@ -91,7 +91,7 @@ def test_boot_script_order_and_image(seed: Rack, generation: int) -> None:
 
 
 def test_fifty_race_and_one_wins(seed: Rack, generation: int) -> None:
-    ids = [secrets.token_hex(16) for _ in range(50)]
+    ids = [secrets.token_hex(16) for _unused in range(50)]
     answers = seed.at_once(50, lambda n: claim(seed, generation, ids[n]))
     won = [ids[n] for n, status in enumerate(answers) if status in (201, 204)]
     assert len(won) == 1, answers
@@ -205,7 +205,7 @@ def test_hostile_request_changes_nothing(seed: Rack, generation: int, method: st
     before = files(seed.root)
     headers = {"Destination": filled(destination)} if destination or method == "MOVE" else {}
     body = b'{"event": "x"}' if method in ("PUT", "POST") else None
-    status, _ = seed.ask("node1", method, filled(path), body, **headers)
+    status, _unused = seed.ask("node1", method, filled(path), body, **headers)
     assert status in (400, 403, 404, 405), status
     assert files(seed.root) == before
 
@@ -216,7 +216,7 @@ def test_another_address_gets_nothing(seed: Rack, generation: int) -> None:
         # node2 has orders of its own; its generation may have the same number, so it names node1's boot.
         if host == "stranger":
             assert claim(seed, generation, "ab" * 16, host) in (403, 404, 409)
-        status, _ = seed.ask(host, "GET", "/claimed/1/" + "ab" * 16, X_Forwarded_For=HOSTS["node1"])
+        status, _unused = seed.ask(host, "GET", "/claimed/1/" + "ab" * 16, X_Forwarded_For=HOSTS["node1"])
         assert status == 404
         assert files(seed.root) == before
     assert seed.ask("stranger", "PUT", f"/reports/{generation}/{'ab' * 16}/0001.json", b"{}")[0] == 404
@@ -243,7 +243,9 @@ def test_chunked_report_is_limited_too(seed: Rack, generation: int) -> None:
     with seed.inside("node1"):
         connection = socket.create_connection((SEED, PORT), 10)
     head = f"PUT /reports/{generation}/{'cd' * 16}/0001.json HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    connection.sendall(head.encode() + b"".join(b"4000\r\n" + b"x" * 0x4000 + b"\r\n" for _ in range(5)) + b"0\r\n\r\n")
+    connection.sendall(
+        head.encode() + b"".join(b"4000\r\n" + b"x" * 0x4000 + b"\r\n" for _unused in range(5)) + b"0\r\n\r\n"
+    )
     assert connection.recv(64).startswith(b"HTTP/1.1 413")
     connection.close()
     assert not (seed.root / f"nodes/node1/reports/{generation}/{'cd' * 16}").exists()

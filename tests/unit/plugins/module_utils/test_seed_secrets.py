@@ -39,7 +39,7 @@ def test_check_mode_keeps_nothing(tmp_path: Path) -> None:
 def test_runs_at_once_agree(tmp_path: Path) -> None:
     with ThreadPoolExecutor(20) as pool:
         told = list(pool.map(lambda n: have(tmp_path, {"a": "hex", f"own{n}": "hex"}, check_mode=False), range(20)))
-    assert len({values["a"] for values, _ in told}) == 1
+    assert len({values["a"] for values, _unused in told}) == 1
     assert len(json.loads((tmp_path / "secrets/secrets.json").read_text())) == 21
 
 

@@ -29,7 +29,7 @@ def console(tmp_path: Path) -> Iterator[socket.socket]:
         stdin=subprocess.DEVNULL,
     )
     try:
-        for _ in range(100):
+        for _unused in range(100):
             if path.exists():
                 break
             time.sleep(0.1)
@@ -45,7 +45,7 @@ def console(tmp_path: Path) -> Iterator[socket.socket]:
 def test_the_firmware_of_a_machine_is_seen(console: socket.socket) -> None:
     session = rfb.Session(lambda: console.recv(1000), console.sendall)  # in pieces, as a websocket brings it
     assert session.name.startswith("QEMU")
-    for _ in range(100):
+    for _unused in range(100):
         screen = session.screen()
         if screen.lit:
             break

@@ -226,6 +226,7 @@ def test_every_driver_can_be_had() -> None:
 # Secrets
 
 
+@pytest.mark.slow
 def test_no_password_in_argv_result_or_log(bmcs: list[peers.Peer], tmp_path: Path) -> None:
     """A whole `ansible-playbook -vvv` run, its processes watched while a slow BMC keeps it going."""
     secret = "planted-8x1-word"

@@ -180,9 +180,9 @@ def test_nothing_that_a_yaml_file_can_hold_is_a_traceback() -> None:
         below = [p for key, item in value.items() for p in paths(item, (*at, key))] if isinstance(value, dict) else []
         return [at, *below] if at else below
 
-    for _ in range(3000):
+    for _unused in range(3000):
         r = Rack()
-        for _ in range(dice.randrange(1, 4)):
+        for _unused in range(dice.randrange(1, 4)):
             target = dice.choice([r.shared, r.seed, r.node1])
             *parents, last = dice.choice(paths(target))
             for key in parents:

@@ -11,18 +11,15 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.check import check_faults
-from ansible_collections.seedcloud.openstack.tests.unit.plugins.roles.test_role_node import (  # noqa: F401 - fixtures
-    Rack,
-    _network,
-    rack,
-)
+from ansible_collections.seedcloud.openstack.tests.unit.plugins.node_rack import Rack
 
 SEED = {"name": "seed", "address": "192.0.2.2", "interface": "eno1", "root": "/srv"}
 HELD = {"system": {"id": "debian", "version": "13"}, "addresses": ["192.0.2.2"], "disk_free": 2**40}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
-def test_the_rack_is_asked_and_told_about_at_once(rack: Callable[..., Rack]) -> None:  # noqa: F811 - the fixture
+def test_the_rack_is_asked_and_told_about_at_once(rack: Callable[..., Rack]) -> None:
     r = rack(2)
     r.inventory["all"]["vars"]["check_disk_gib_built"] = 1
     r.hosts["node1"]["node_bmc"]["password"] = "wrong"

@@ -26,7 +26,7 @@ CLOCK_SLACK = 60
 
 
 def arguments(text: str) -> dict[str, str]:
-    return {key: value for key, _, value in (word.partition("=") for word in text.split())}
+    return {key: value for key, _unused, value in (word.partition("=") for word in text.split())}
 
 
 def hardware(found: list[disks.Disk]) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def deploy(order: Order, disk: disks.Disk, seed: Seed, report: Reports) -> None:
     seconds = time.monotonic() - begun
     rate = wanted.size / 1e6 / seconds
     report("image_written", f"{wanted.size / 1e9:.1f} GB in {seconds:.0f} s, {rate:.0f} MB/s", hop="image", seconds=round(seconds, 2),
-           size=wanted.size, written=sum(length for _, length in extents))  # fmt: skip
+           size=wanted.size, written=sum(length for _unused, length in extents))  # fmt: skip
 
     grown = system.write_head(disk.path, head, disk.size)
     disks.write_mark(disk.path, disk.size, disks.Mark(**{**asdict(mark), "head": system.head_digest(disk.path)}))

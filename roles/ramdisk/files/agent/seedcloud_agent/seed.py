@@ -96,7 +96,7 @@ class Seed:
     def take_claim(self, generation: int) -> bool:
         """Whether the claim is ours now. A lost answer is no answer: the name it was moved to tells."""
         mine = f"/claimed/{generation}/{self.boot_id}"
-        status, _ = self.patiently("taking the claim", "MOVE", f"/claim/{generation}", {"Destination": mine})
+        status, _unused = self.patiently("taking the claim", "MOVE", f"/claim/{generation}", {"Destination": mine})
         if status in (200, 201, 204):
             return True
         if status not in (403, 404):
@@ -141,7 +141,7 @@ class Seed:
                 if time.monotonic() - last > patience:
                     raise AgentError("image", f"GET {path} stopped at {at} of {size} bytes: {fault}")
                 self.say(f"the image stopped at {at >> 20} of {size >> 20} MiB ({fault}); going on from there")
-                time.sleep(next(waits))
+                time.sleep(next(waits, 1.0))
 
     @staticmethod
     def _check(path: str, answer: http.client.HTTPResponse, at: int, size: int) -> None:
@@ -197,7 +197,7 @@ class Reports:
             path = f"/reports/{self.generation}/{self.seed.boot_id}/{number:04d}.json"
             for wait in backoff():
                 try:
-                    status, _ = self.seed.exchange("PUT", path, body)
+                    status, _unused = self.seed.exchange("PUT", path, body)
                     if not passes(status):
                         break
                 except NETWORK_ERRORS:

@@ -223,7 +223,7 @@ def firmware_boots(disk: str, esp: int, efi: Path = Path("/sys/firmware/efi/efiv
         loader,
     ]
     run(create, "reboot")
-    _, _, entries = boot_order(run(["efibootmgr"], "reboot"))
+    entries = boot_order(run(["efibootmgr"], "reboot"))[2]
     ours = next((number for number, name in entries.items() if name == "seedcloud"), None)
     if ours is None:
         raise AgentError("reboot", "the firmware did not keep the boot entry of the disk")

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
 """The BMC of one virtual machine: IPMI 2.0 over LAN in front, libvirt behind.
@@ -107,7 +106,7 @@ class Machine:
         if not self.running:
             return
         places = self.devices(order)
-        for device, place in [(device, -1) for device, _ in places] + places:
+        for device, place in [(device, -1) for device, _unused in places] + places:
             command = {"path": f"/machine/peripheral/{device}", "property": "bootindex", "value": place}
             libvirt_qemu.qemuMonitorCommand(self.domain, json.dumps({"execute": "qom-set", "arguments": command}), 0)
 
@@ -219,7 +218,7 @@ def main() -> None:
     machine = Machine(spec, connection)
     controller = Bmc(spec, machine)
     connection.domainEventRegisterAny(
-        machine.domain, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, lambda *_: controller.booted(), None
+        machine.domain, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, lambda *_unused: controller.booted(), None
     )
     threading.Thread(target=events, daemon=True).start()
     while connection.isAlive():
