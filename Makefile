@@ -41,7 +41,7 @@ logs: venv ## One tarball with what is needed to find a fault
 	@$(RUN) python tools/demo.py logs
 
 ## Tests
-.PHONY: test test-quick test-all lint sanity importer unit integration molecule e2e e2e-aio bench
+.PHONY: test test-quick test-all lint sanity importer unit integration validate molecule e2e e2e-aio bench
 test: ## Every test that fits into CI's time
 	@tools/test all
 
@@ -51,7 +51,7 @@ test-quick: ## Lint and unit tests; for every step (under 3 minutes)
 test-all: ## `make test` and what does not fit into CI's time
 	@tools/test everything
 
-lint sanity importer unit integration molecule e2e e2e-aio: ## One part of them
+lint sanity importer unit integration validate molecule e2e e2e-aio: ## One part of them
 	@tools/test $@
 
 bench: deps ## The benchmarks (tests/bench); figures on standard output

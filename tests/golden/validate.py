@@ -5,6 +5,7 @@
 
     validate.py ROOT            print every fault; exit 1 where there is one
     validate.py ROOT --plant    plant a misspelt option in each file first; exit 1 where one is not found
+    validate.py --packages      print what ROOT must have installed
 
 Needs root. ROOT is not changed: the files go into an overlay that is gone afterwards.
 """
@@ -194,6 +195,11 @@ def files() -> Iterator[tuple[str, dict[str, Any]]]:
                     yield f"{plan.parent.name}/{plan.name}", {**file, "content": content}
 
 
+def packages() -> set[str]:
+    plans = [yaml.safe_load(plan.read_text()) for plan in GOLDEN.glob("*/*.plan.yml")]
+    return {package for plan in plans for package in plan["packages"]}
+
+
 def check(root: Root, planting: bool) -> int:
     faults, judged = 0, 0
     seen: set[str] = set()  # the same content in another plan is not judged again
@@ -225,6 +231,9 @@ def check(root: Root, planting: bool) -> int:
 
 
 def main() -> int:
+    if "--packages" in sys.argv:
+        print(*sorted(packages()))
+        return 0
     if "--inside" not in sys.argv:
         os.execvp("unshare", ["unshare", "--mount", "--propagation=private", sys.executable, *sys.argv, "--inside"])
     return check(Root(sys.argv[1]), "--plant" in sys.argv)

@@ -89,7 +89,7 @@ def run(
         home = entry.pw_dir
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": home, **(env or {})}
     try:
-        return subprocess.run(  # pylint: disable=ansible-bad-function  # no module here: a library
+        return subprocess.run(  # pylint: disable=ansible-bad-function  # a library
             list(argv),
             input=stdin,
             capture_output=True,

@@ -34,7 +34,7 @@ def run(argv: Sequence[str | Path], *, stdin: bytes | None = None, cwd: Path | N
     }
     env |= {name: os.environ[name] for name in ("http_proxy", "https_proxy", "no_proxy") if name in os.environ}
     try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function  # no module here: a library
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # a library
             [str(word) for word in argv], input=stdin, capture_output=True, check=False, cwd=cwd, env=env
         )
     except FileNotFoundError as error:

@@ -227,7 +227,7 @@ class Proof:
         key = self.settings.folder / "id"
         for left in (key, key.with_name("id.pub")):
             left.unlink(missing_ok=True)
-        subprocess.run(  # pylint: disable=ansible-bad-function  # no module here: a library
+        subprocess.run(  # pylint: disable=ansible-bad-function  # a library
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", str(key)],
             check=True,
             capture_output=True,
@@ -313,7 +313,7 @@ class Proof:
 
         def ask() -> str | None:
             nonlocal said
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)  # pylint: disable=ansible-bad-function  # no module here: a library
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)  # pylint: disable=ansible-bad-function  # a library
             said = done.stderr.strip()
             return done.stdout if done.returncode == 0 else None
 
@@ -334,7 +334,7 @@ def console_socket(url: str) -> str:
 
 
 def _ok(argv: list[str]) -> bool:
-    return subprocess.run(argv, capture_output=True, check=False).returncode == 0  # pylint: disable=ansible-bad-function  # no module here: a library
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0  # pylint: disable=ansible-bad-function  # a library
 
 
 def prove(settings: Settings, run: str, check: bool = False) -> tuple[Report, str | None, list[str]]:

@@ -63,7 +63,7 @@ def scan(nodes: Iterable[Deployed], seconds: int, port: int = 22) -> None:
     if not asked:
         return
     kinds = sorted({key.split()[0].removeprefix("ssh-").split("-")[0] for node in asked.values() for key in node.keys})
-    done = subprocess.run(  # pylint: disable=ansible-bad-function  # no module here: a library
+    done = subprocess.run(  # pylint: disable=ansible-bad-function  # a library
         ["ssh-keyscan", "-T", str(seconds), "-p", str(port), "-t", ",".join(kinds), "-f", "-"],
         input="".join(f"{address}\n" for address in asked),
         capture_output=True,

@@ -77,7 +77,7 @@ def run_commands(commands: dict[str, list[str]], limit: int) -> Iterator[Member]
     """Run each command and keep its output, at most the last `limit` bytes."""
     for name, argv in commands.items():
         try:
-            done = subprocess.run(  # pylint: disable=ansible-bad-function  # no module here: a library
+            done = subprocess.run(  # pylint: disable=ansible-bad-function  # a library
                 argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=COMMAND_SECONDS
             )
             text = done.stdout[-limit:].decode(errors="replace")

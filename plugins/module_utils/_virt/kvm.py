@@ -64,7 +64,7 @@ def boot_guest(kernel: Path, qemu: str, accel: str, timeout: float) -> tuple[boo
     # A file, not a pipe: a guest that hangs keeps what it printed, whoever has to be killed.
     with tempfile.TemporaryFile() as console:
         try:
-            done = subprocess.run(  # pylint: disable=ansible-bad-function  # no module here: a library
+            done = subprocess.run(  # pylint: disable=ansible-bad-function  # a library
                 command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, timeout=timeout, check=False
             )
             why = f"QEMU ended with {done.returncode} before the guest's kernel was up"
