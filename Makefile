@@ -19,7 +19,7 @@ deps: venv ## The collections that galaxy.yml and the tests name (.cache/collect
 
 artifact: deps ## The collection's tarball, as Galaxy would get it
 	@mkdir -p .cache/artifact
-	@$(RUN) ansible-galaxy collection build --force --output-path .cache/artifact "$$(tools/tree)"
+	@$(RUN) ansible-galaxy collection build --force --output-path .cache/artifact "$$(tools/tree artifact)"
 
 ## The virtual rack
 .PHONY: demo demo-clean lab lab-clean verify logs

@@ -195,7 +195,7 @@ def install_artifact(show: Show) -> None:
     shutil.rmtree(COLLECTIONS, ignore_errors=True)
     artifacts = DEMO / "artifact"
     shutil.rmtree(artifacts, ignore_errors=True)
-    tree = subprocess.run([TOP / "tools/tree"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    tree = subprocess.run([TOP / "tools/tree", "demo"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     command(show, ["ansible-galaxy", "collection", "build", "--output-path", str(artifacts), tree])
     (artifact,) = artifacts.glob("*.tar.gz")
     install = ["ansible-galaxy", "collection", "install", "--offline", "-p", str(COLLECTIONS), str(artifact)]
