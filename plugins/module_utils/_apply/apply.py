@@ -338,7 +338,7 @@ class Applier:
                 self.records.forget(name)
         database.create(gaps)
         if left := database.missing(items):
-            raise ApplyError(f"MariaDB took the statements, but these are missing: {[kind for kind, _ in left]}")
+            raise ApplyError(f"MariaDB took the statements, but these are missing: {[kind for kind, _unused in left]}")
         return {"changed": True}
 
     def _queue(self, node: Node) -> Outcome:
