@@ -200,7 +200,13 @@ def start(options: argparse.Namespace) -> bool:
 
 
 def stop(options: argparse.Namespace) -> bool:
-    return supervisor(options.name).stop()
+    changed = supervisor(options.name).stop()
+    # The kernel takes a namespace apart when it finds the time; routes into a rack that is gone must not wait for it.
+    if options.link and Path("/sys/class/net", options.link).exists():
+        run("ip", "link", "delete", options.link, check=False)
+        wait_for(f"the end of the link {options.link}", 30, lambda: not Path("/sys/class/net", options.link).exists())
+        changed = True
+    return changed
 
 
 def rendered(configuration: dict[str, Any]) -> dict[str, str]:
