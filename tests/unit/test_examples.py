@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.seedcloud.openstack.plugins.filter.proof_inputs import proof_inputs
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory import read
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.faults import inventory_faults
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.records import node_records
@@ -85,3 +87,15 @@ def test_no_password_is_shown_as_though_it_were_one() -> None:
     assert "ansible-vault encrypt" in vault
     assert all("vault_" in line for path in EXAMPLES.rglob("*.yml") for line in path.read_text().splitlines()
                if "password:" in line)  # fmt: skip
+
+
+def test_what_was_proven_is_proven_anew_when_the_inventory_changes(
+    inventory: tuple[dict[str, Any], dict[str, list[str]]],
+) -> None:
+    hostvars, groups = inventory
+    before = proof_inputs(hostvars, groups)
+    assert before == proof_inputs(copy.deepcopy(hostvars), groups)
+    changed = copy.deepcopy(hostvars)
+    for host in changed:
+        changed[host]["nova_config_overrides"] = {"DEFAULT": {"cpu_allocation_ratio": 4.0}}
+    assert proof_inputs(changed, groups) != before

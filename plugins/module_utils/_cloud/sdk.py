@@ -9,14 +9,19 @@ from typing import Any
 
 try:
     import openstack
+    from keystoneauth1.exceptions import ClientException
     from openstack import exceptions
+
+    # What the SDK raises, and what comes through it from below: no answer, no such endpoint, no login.
+    FAULTS: tuple[type[Exception], ...] = (exceptions.SDKException, ClientException)
 
     HAS_OPENSTACK = True
 except ImportError:
     exceptions = None
+    FAULTS = ()
     HAS_OPENSTACK = False
 
-__all__ = ["HAS_OPENSTACK", "connect", "exceptions"]
+__all__ = ["FAULTS", "HAS_OPENSTACK", "connect", "exceptions"]
 
 
 def connect(cloud: str, clouds_file: str | None) -> Any:
