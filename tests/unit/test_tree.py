@@ -106,9 +106,8 @@ def test_every_source_file_names_its_licence() -> None:
 
 def test_no_registry_and_no_path_of_one_machine() -> None:
     """A tool knows its own mirror; this tree works wherever it is cloned."""
-    hosts = re.compile(
-        r"(?:deb|security)\.debian\.org|pypi\.org|files\.pythonhosted|npmjs\.org|/root/\.pyenv|" + re.escape(f"{TOP}/")
-    )
+    registries = [f"{name}.org" for name in ("deb.debian", "security.debian", "pypi", "pythonhosted", "npmjs")]
+    hosts = re.compile("|".join(map(re.escape, [*registries, f"{Path.home()}/.pyenv", f"{TOP}/"])))
     me = Path(__file__).resolve()
     found = [
         f"{path.relative_to(TOP)}:{n}"
