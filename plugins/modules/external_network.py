@@ -113,7 +113,9 @@ def main() -> None:
     given = module.params
     try:
         changes = external.ensure(sdk.connect(given["cloud"], given["clouds_file"]), given, module.check_mode)
-    except (external.NetworkError, *sdk.FAULTS, OSError) as exc:
+    except (external.NetworkError, OSError) as exc:
+        module.fail_json(msg=str(exc))
+    except sdk.FAULTS as exc:
         module.fail_json(msg=str(exc))
     diff = {side: {kind: change[side] for kind, change in changes.items()} for side in ("before", "after")}
     module.exit_json(changed=bool(changes), changes=changes, diff=diff)
