@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from .._cloud.sdk import connect
+from .._cloud.sdk import FAULTS, connect
 from .._cloud.sdk import exceptions as sdk
 from .rfb import RfbError, Screen, Session
 
@@ -29,6 +29,26 @@ except ImportError:
 LOGIN = re.compile(r"login: *\r?$", re.M)
 HOST_KEY = re.compile(r"seedcloud-guest: host key (ssh-\S+ \S+)")
 TAIL = 3000
+POLL = 2.0  # seconds between two questions
+
+# Where a person looks when a step stops.
+MENDS = {
+    "sign in": "see auth_url, user and password in clouds.yaml, and that Keystone answers",
+    "upload an image": "see glance-api's journal and the room in its store on a controller",
+    "make a flavor": "sign in as an administrator, or have one make a flavor for this",
+    "make a key pair": "see nova-api's journal and the project's quota",
+    "make a security group": "see neutron-api's journal and the project's quota",
+    "make a network, a subnet, a router": "see `openstack network list --external`, and neutron-api's journal",
+    "make a floating IP": "see that the provider network's allocation has free addresses",
+    "see a compute node": "see nova-compute's journal on the compute nodes, and `openstack compute service list`",
+    "start a server": "see nova-scheduler's, nova-conductor's and nova-compute's journals, and the project's quota",
+    "read a login in the console log": "see the end of the console log; without one, nova-compute's journal and libvirt's log of the guest",
+    "see the screen through noVNC": "see nova-novncproxy's journal, and that the console's URL is reached from here",
+    "ping the floating IP": "see `ovn-nbctl lr-nat-list`, and that the provider bridge and this host share a wire",
+    "log in over SSH with the injected key": "see the metadata agent's journal on the compute node, and the end of the console log",
+    "see the instance's MTU": "see global_physnet_mtu and the MTU of the tunnel network",
+    "remove everything again": "remove by hand what the message names; the next proof tries again, too",
+}  # fmt: skip
 
 
 class ProofError(Exception):
@@ -118,10 +138,16 @@ class Proof:
         self._progress(f"{name} ...")
         try:
             yield
-        except sdk.SDKException as exc:
-            raise ProofError(f"{name}: {exc}") from exc
-        except (ProofError, RfbError, OSError, subprocess.SubprocessError, websocket.WebSocketException) as exc:
-            raise ProofError(f"{name}: {exc}") from exc
+        except (
+            ProofError,
+            RfbError,
+            OSError,
+            subprocess.SubprocessError,
+            websocket.WebSocketException,
+            *FAULTS,
+        ) as exc:
+            mend = f" ({MENDS[name]})" if name in MENDS else ""
+            raise ProofError(f"{name}: {exc}{mend}") from exc
         seconds = round(time.monotonic() - begun, 1)
         self.report.steps.append({"step": name, "seconds": seconds})
         self._progress(f"{name}: {seconds} s")
@@ -130,13 +156,13 @@ class Proof:
         with (self.settings.folder / "progress").open("a", encoding="utf-8") as stream:
             stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
-    def until(self, what: str, ask: Callable[[], Any], every: float = 2) -> Any:
+    def until(self, what: str, ask: Callable[[], Any]) -> Any:
         """Ask until there is an answer."""
         end = time.monotonic() + self.settings.timeout
         while not (answer := ask()):
             if time.monotonic() > end:
                 raise ProofError(f"{what} did not happen within {self.settings.timeout:g} s")
-            time.sleep(every)
+            time.sleep(POLL)
         return answer
 
     # -- what is left of an earlier one
@@ -145,16 +171,23 @@ class Proof:
         """Remove whatever carries our prefix: of this run or of one that was killed. Goes on after a fault."""
         faults = []
         for kind, (listed, delete) in KINDS.items():
-            ours = [item for item in listed(self.cloud) if _label(item).startswith(f"{self.settings.prefix}-")]
+            try:
+                ours = [item for item in listed(self.cloud) if _label(item).startswith(f"{self.settings.prefix}-")]
+            except FAULTS as exc:
+                faults.append(f"{kind}s cannot be listed: {exc}")
+                continue
             for item in ours:
                 try:
                     delete(self.cloud, item)
                 except sdk.NotFoundException:
                     continue
-                except sdk.SDKException as exc:
+                except FAULTS as exc:
                     faults.append(f"{kind} {item.id}: {exc}")
             if kind == "server" and ours:
-                self.until("the removal of the server", self._servers_gone)
+                try:
+                    self.until("the removal of the server", self._servers_gone)
+                except (ProofError, *FAULTS) as exc:
+                    faults.append(str(exc))
         if faults:
             raise ProofError("; ".join(faults))
 
@@ -206,11 +239,12 @@ class Proof:
         with self.step("see the screen through noVNC"):
             self.report.seen["screen"] = self._screen(server)
         with self.step("ping the floating IP"):
-            self.until("an answer", lambda: _ok(["ping", "-c", "1", "-W", "2", address]), every=1)
+            self.until("an answer", lambda: _ok(["ping", "-c", "1", "-W", "2", address]))
         with self.step("log in over SSH with the injected key"):
             self.report.seen["ssh"] = self._ssh(address, key, host_key)
-        if network.mtu and (mtu := self.report.seen["ssh"]["mtu"]) != network.mtu:
-            raise ProofError(f"the instance's MTU is {mtu}, its network's is {network.mtu}")
+        with self.step("see the instance's MTU"):
+            if network.mtu and (mtu := self.report.seen["ssh"]["mtu"]) != network.mtu:
+                raise ProofError(f"the instance's MTU is {mtu}, its network's is {network.mtu}")
         self.report.seen |= {"floating_ip": address, "mtu": network.mtu, "hypervisor": server.hypervisor_hostname}
 
     def _flavor(self) -> Any:
@@ -321,8 +355,9 @@ class Proof:
             answer: str = self.until("a login", ask)
         except ProofError as exc:
             raise ProofError(f"{exc}; the last attempt said: {said}") from exc
-        hostname, kernel, mtu = answer.split()
-        return {"hostname": hostname, "kernel": kernel, "mtu": int(mtu)}
+        if not (words := re.fullmatch(r"(\S+)\s+(\S+)\s+(\d+)\s*", answer)):
+            raise ProofError(f"the guest answered {answer!r}, not host name, kernel and MTU")
+        return {"hostname": words[1], "kernel": words[2], "mtu": int(words[3])}
 
 
 def console_socket(url: str) -> str:

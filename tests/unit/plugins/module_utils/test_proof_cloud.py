@@ -1,0 +1,300 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""The proof against a small cloud that fails at each step in turn: what it says, and that nothing remains."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.seedcloud.openstack.plugins.module_utils._proof import cloud as proof
+from ansible_collections.seedcloud.openstack.tests.unit.plugins.module_utils import cloud_peer
+
+QEMU = shutil.which("qemu-system-x86_64")
+ERROR = {
+    "forbidden": {"code": 403, "message": "Quota exceeded for cores: Requested 1, but already used 20 of 20 cores"}
+}
+NEUTRON = {
+    "NeutronError": {"type": "OverQuota", "message": "Quota exceeded for resources: ['security_group'].", "detail": ""}
+}
+GONE = {
+    "NeutronError": {"type": "IpAddressGenerationFailure", "message": "No more IP addresses available", "detail": ""}
+}
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[cloud_peer.Cloud]:
+    monkeypatch.setattr(proof, "POLL", 0.02)
+    with cloud_peer.serve() as served:
+        yield served
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Programs in place of ping and ssh: nobody has the floating IP."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def write(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    write("ping", '[ "$5" = 203.0.113.107 ]')
+    write(
+        "ssh", 'grep -q "^203.0.113.107 ssh-ed25519 AAAA" "${0%/bin/*}/proof/known_hosts" && echo "guest 6.12.0 1442"'
+    )
+    return write
+
+
+def prove(
+    cloud: cloud_peer.Cloud, folder: Path, check: bool = False, **more: Any
+) -> tuple[proof.Report, str | None, list[str]]:
+    """A proof of at most a second a step, which leaves the cloud's password nowhere."""
+    (folder / "proof").mkdir(exist_ok=True)
+    (folder / "clouds.yaml").write_text(cloud.clouds())
+    (folder / "guest.img").write_bytes(b"guest")
+    settings = {
+        "cloud": "overcloud", "clouds_file": str(folder / "clouds.yaml"), "image": folder / "guest.img", "prefix": "test-proof",
+        "external_network": None, "cidr": "172.31.255.0/24", "dns": [], "flavor": {"ram": 256, "vcpus": 1, "disk": 1},
+        "timeout": 1, "folder": folder / "proof",
+    } | more  # fmt: skip
+    report, fault, remaining = proof.prove(proof.Settings(**settings), "1a2b3c", check)
+    assert cloud_peer.PASSWORD not in f"{report} {fault} {remaining} {(folder / 'proof/progress').read_text()}"
+    return report, fault, remaining
+
+
+@pytest.fixture
+def screen(cloud: cloud_peer.Cloud) -> Iterator[None]:
+    """A real machine's screen behind a real websocket."""
+    if QEMU is None:
+        pytest.skip("needs qemu-system-x86")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    vnc = f"127.0.0.1:0,to=99,websocket=127.0.0.1:{port}"
+    argv = [QEMU, "-accel", "tcg", "-m", "16", "-display", "none", "-vnc", vnc, "-nic", "none"]
+    machine = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    cloud.screen = f"http://127.0.0.1:{port}/vnc.html?path=/"
+    try:
+        for _unused in range(500):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield
+    finally:
+        machine.kill()
+        machine.wait()
+
+
+@pytest.mark.usefixtures("programs", "screen")
+def test_a_cloud_that_works(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
+    """With what a killed proof left: that is removed, and what is not ours is not."""
+    for kind in ("networks", "images", "security-groups"):
+        cloud.add(kind, name="test-proof-killed")
+        cloud.before.add(cloud.add(kind, name="somebody's")["id"])
+    cloud.add("floatingips", floating_ip_address="203.0.113.9", description="test-proof-killed")
+    report, fault, remaining = prove(cloud, tmp_path, timeout=60)
+    assert (fault, remaining, cloud.left) == (None, [], set())
+    assert cloud.before <= cloud.owned()
+    assert [step["step"] for step in report.steps][-3:] == [
+        "see the instance's MTU", "remove everything again", "see that nothing remains",
+    ]  # fmt: skip
+    assert report.seen["ssh"] == {"hostname": "guest", "kernel": "6.12.0", "mtu": 1442}
+    assert report.seen["floating_ip"] == "203.0.113.107" and report.seen["hypervisor"] == "node2"
+    assert report.seen["screen"]["lit"] > 100 and Path(report.seen["screen"]["picture"]).read_bytes()[:4] == b"\x89PNG"
+    assert "log in over SSH with the injected key: " in (tmp_path / "proof/progress").read_text()
+
+
+FAULTS = [
+    ("POST /identity/v3/auth/tokens", (401, {"error": {"message": "no such account"}}), "sign in: ", "clouds.yaml"),
+    ("POST /image/v2/images", (403, {"message": "over quota"}), "upload an image: ", "glance-api's journal"),
+    ("PUT /image/v2/images/[^/]+/file", (500, None), "upload an image: ", "the room in its store"),
+    ("POST /compute/v2.1/os-keypairs", (403, ERROR), "make a key pair: ", "Quota exceeded"),
+    ("POST /network/v2.0/security-groups$", (409, NEUTRON), "make a security group: ", "Quota exceeded for resources"),
+    ("POST /network/v2.0/security-group-rules", (409, NEUTRON), "make a security group: ", "Quota exceeded"),
+    ("POST /network/v2.0/routers", (409, NEUTRON), "make a network, a subnet, a router: ", "Quota exceeded"),
+    ("PUT /network/v2.0/routers/.*", (400, GONE), "make a network, a subnet, a router: ", "neutron-api's journal"),
+    ("POST /network/v2.0/floatingips", (409, GONE), "make a floating IP: ", "No more IP addresses"),
+    ("GET /compute/v2.1/os-hypervisors", (500, None), "see a compute node: ", "nova-compute's journal"),
+    ("POST /compute/v2.1/servers$", (403, ERROR), "start a server: ", "already used 20 of 20 cores"),
+    ("POST /compute/v2.1/servers/.*/action", (404, None), "read a login in the console log: ", "nova-compute's journal"),
+    ("POST /compute/v2.1/servers/.*/remote-consoles", (400, None), "see the screen through noVNC: ", "nova-novncproxy's journal"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_", "answer", "step", "said"), FAULTS, ids=[f"{f[0]}-{f[1][0]}" for f in FAULTS])
+def test_a_request_that_is_refused(
+    cloud: cloud_peer.Cloud, tmp_path: Path, request_: str, answer: tuple[int, Any], step: str, said: str
+) -> None:
+    cloud.faults[request_] = answer
+    report, fault, remaining = prove(cloud, tmp_path)
+    assert fault and fault.startswith(step) and said in fault, fault
+    assert (remaining, cloud.left) == ([], set())
+    assert step.removesuffix(": ") not in [done["step"] for done in report.steps]
+
+
+def compute_is_down(cloud: cloud_peer.Cloud) -> None:
+    cloud.hypervisors[0]["state"] = "down"
+
+
+def no_valid_host(cloud: cloud_peer.Cloud) -> None:
+    cloud.server_state = {"status": "ERROR", "fault": {"code": 500, "message": "No valid host was found."}}
+
+
+def error_without_a_word(cloud: cloud_peer.Cloud) -> None:
+    cloud.server_state = {"status": "ERROR"}
+
+
+def builds_for_ever(cloud: cloud_peer.Cloud) -> None:
+    cloud.server_state = {"status": "BUILD"}
+
+
+def no_login(cloud: cloud_peer.Cloud) -> None:
+    cloud.console = "GRUB loading\n"
+
+
+def no_console(cloud: cloud_peer.Cloud) -> None:
+    cloud.console = ""
+
+
+def another_guest(cloud: cloud_peer.Cloud) -> None:
+    cloud.console = "cirros login: \n"
+
+
+def no_external_network(cloud: cloud_peer.Cloud) -> None:
+    cloud.kept["networks"].clear()
+    cloud.before = cloud.owned()
+
+
+@pytest.mark.parametrize(
+    ("breaks", "said"),
+    [
+        (compute_is_down, "see a compute node: a compute node that takes instances did not happen within 1 s"),
+        (no_valid_host, "start a server: No valid host was found."),
+        (error_without_a_word, "start a server: the server is in state ERROR"),
+        (builds_for_ever, "start a server: the start did not happen within 1 s"),
+        (no_login, "read a login in the console log: a login did not happen within 1 s"),
+        (no_console, "read a login in the console log: a login did not happen"),
+        (another_guest, "read a login in the console log: the console shows a login, and no SSH host key of our guest"),
+        (no_external_network, "make a network, a subnet, a router: there is no external network"),
+    ],
+)
+def test_a_cloud_that_does_not_come_to_an_end(
+    cloud: cloud_peer.Cloud, tmp_path: Path, breaks: Callable[[cloud_peer.Cloud], None], said: str
+) -> None:
+    breaks(cloud)
+    report, fault, remaining = prove(cloud, tmp_path)
+    assert fault and said in fault and " (see " in fault, fault
+    assert (remaining, cloud.left) == ([], set())
+    if breaks is no_login:
+        assert report.console == "GRUB loading\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "said"),
+    [
+        ("ping", "exit 1", "ping the floating IP: an answer did not happen within 2 s (see `ovn-nbctl"),
+        (
+            "ssh",
+            "echo 'Permission denied (publickey).' >&2; exit 255",
+            "the last attempt said: Permission denied (publickey).",
+        ),
+        ("ssh", "echo hello", "log in over SSH with the injected key: the guest answered 'hello\\n'"),
+        ("ssh", "echo guest 6.12.0 1500", "see the instance's MTU: the instance's MTU is 1500, its network's is 1442"),
+    ],
+)
+def test_an_instance_that_is_not_reached(
+    cloud: cloud_peer.Cloud,
+    tmp_path: Path,
+    programs: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    script: str,
+    said: str,
+) -> None:
+    programs(name, script)
+    monkeypatch.setattr(proof.Proof, "_screen", lambda *_: {})  # seen in the test of a cloud that works
+    _report, fault, remaining = prove(cloud, tmp_path, timeout=2)
+    assert fault and said in fault, fault
+    assert (remaining, cloud.left) == ([], set())
+
+
+def test_who_may_make_no_flavor_takes_one(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
+    cloud.faults["POST /compute/v2.1/flavors"] = (403, ERROR)
+    cloud.faults["GET /compute/v2.1/os-hypervisors"] = (403, ERROR)
+    cloud.faults["POST /compute/v2.1/servers$"] = (403, ERROR)
+    _report, fault, _remaining = prove(cloud, tmp_path)
+    assert fault and fault.startswith("start a server: ")
+    cloud.kept["flavors"].clear()
+    _report, fault, _remaining = prove(cloud, tmp_path)
+    assert (
+        fault and "make a flavor: no flavor is large enough and none may be made (sign in as an administrator" in fault
+    )
+    assert "floating" not in "".join(cloud.left)
+
+
+def test_an_external_network_by_its_name(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
+    _report, fault, _remaining = prove(cloud, tmp_path, external_network="elsewhere")
+    assert fault and "there is no external network 'elsewhere'" in fault
+
+
+def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
+    no_valid_host(cloud)
+    cloud.faults["DELETE /network/v2.0/subnets/.*"] = (409, NEUTRON)
+    cloud.faults["GET /network/v2.0/security-groups$"] = (503, None)
+    _report, fault, _remaining = prove(cloud, tmp_path)
+    assert fault is not None
+    # The listing that is refused is asked before the first step, too: an earlier proof's remains cannot be told.
+    assert fault.startswith("remove what an earlier proof left: security groups cannot be listed: ")
+    del cloud.faults["GET /network/v2.0/security-groups$"]
+    _report, fault, remaining = prove(cloud, tmp_path)
+    assert fault and fault.startswith("start a server: No valid host")
+    assert "remove everything again: subnet subnets-" in fault and "remove by hand" in fault
+    assert {identity.split("-")[0] for identity in cloud.left} == {"subnets"}
+    assert remaining == []  # the second list is not asked for after a fault: what remains is in the message
+
+
+def test_a_server_that_does_not_go(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
+    no_valid_host(cloud)
+    cloud.servers_stay = True
+    _report, fault, _remaining = prove(cloud, tmp_path)
+    assert fault and "remove everything again: the removal of the server did not happen within 1 s" in fault
+    assert {identity.split("-")[0] for identity in cloud.left} == {"servers"}
+
+
+def test_a_service_that_does_not_answer_at_all(
+    cloud: cloud_peer.Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cloud_peer.SERVICES, "image", ":1/image")  # a port that nobody listens on
+    _report, fault, _remaining = prove(cloud, tmp_path)
+    assert fault and fault.startswith("remove what an earlier proof left: images cannot be listed: ")
+    monkeypatch.delitem(cloud_peer.SERVICES, "image")
+    _report, fault, _remaining = prove(cloud, tmp_path)
+    assert fault and "images cannot be listed: " in fault
+
+
+def test_check_mode_signs_in_and_no_more(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
+    report, fault, remaining = prove(cloud, tmp_path, check=True)
+    assert (fault, remaining, [step["step"] for step in report.steps]) == (None, [], ["sign in"])
+    assert all("/identity" in line for line in cloud.asked)
+
+
+@pytest.mark.parametrize(
+    ("url", "socket_"),
+    [
+        ("http://192.0.2.1:6080/vnc_auto.html?path=%3Ftoken%3Dabc", "ws://192.0.2.1:6080/?token=abc"),
+        ("https://cloud.example/vnc_lite.html?token=abc", "wss://cloud.example/websockify?token=abc"),
+    ],
+)
+def test_the_websocket_behind_a_page(url: str, socket_: str) -> None:
+    assert proof.console_socket(url) == socket_
