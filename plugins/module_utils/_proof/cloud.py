@@ -55,6 +55,12 @@ class ProofError(Exception):
     """The cloud does not do what a cloud does; the text says which step showed it."""
 
 
+# What ends a step, with a message for people; anything else is a fault of ours.
+STOPS: tuple[type[Exception], ...] = (ProofError, RfbError, OSError, subprocess.SubprocessError, *FAULTS)
+if HAS_WEBSOCKET:
+    STOPS += (websocket.WebSocketException,)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the proof is made with."""
@@ -138,14 +144,7 @@ class Proof:
         self._progress(f"{name} ...")
         try:
             yield
-        except (
-            ProofError,
-            RfbError,
-            OSError,
-            subprocess.SubprocessError,
-            websocket.WebSocketException,
-            *FAULTS,
-        ) as exc:
+        except STOPS as exc:
             mend = f" ({MENDS[name]})" if name in MENDS else ""
             raise ProofError(f"{name}: {exc}{mend}") from exc
         seconds = round(time.monotonic() - begun, 1)
