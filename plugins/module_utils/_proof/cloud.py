@@ -185,7 +185,7 @@ class Proof:
             if kind == "server" and ours:
                 try:
                     self.until("the removal of the server", self._servers_gone)
-                except (ProofError, *FAULTS) as exc:
+                except STOPS as exc:
                     faults.append(str(exc))
         if faults:
             raise ProofError("; ".join(faults))
