@@ -29,7 +29,7 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         _words("name argv"),
         _words("name argv user env stdin first key versions unless phase after timeout where"),
     ),
-    "units": (_words("name"), _words("name reads action state enabled after health timeout where")),
+    "units": (_words("name"), _words("name reads action state enabled phase after health timeout where")),
     "frontends": (_words("port"), _words("port check options tcp")),
     "queue": (_words("user password"), _words("user password vhost")),
     "identity": (_words(""), _words("users services")),

@@ -119,7 +119,9 @@ class _Service:
         units = []
         for unit in self._items("units"):
             after = [*files, *map(self._id, unit["after"])] if "after" in unit else [*base, *early]
-            units.append(add(unit["name"], "unit", [*after, *foreign], **self._unit(unit)))
+            units.append(
+                add(unit["name"], "unit", [*after, *foreign], unit.get("phase", "services"), **self._unit(unit))
+            )
         ready = [*base, *foreign, *early, *units, *late]
         if faces := self._faces():
             ready.append("loadbalancer:haproxy.service")
