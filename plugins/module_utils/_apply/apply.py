@@ -82,7 +82,7 @@ class Applier:
         if not wanted:
             return
         form = "${Package} ${db:Status-Status} ${Version}\n"
-        said = run(["dpkg-query", "--show", f"--showformat={form}", *wanted], timeout=60).stdout
+        said = run(["dpkg-query", "--show", f"--showformat={form}", *wanted], timeout=300).stdout
         rows = [line.split() for line in said.splitlines()]
         self._versions = {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "installed"}
         if missing := sorted(set(wanted) - set(self._versions)):
@@ -309,13 +309,13 @@ class Applier:
         if self.check:
             return {"changed": True}
         done = run(node["argv"], user=node.get("user"), env=env, stdin=stdin, timeout=node.get("timeout", 900))
-        must(done, " ".join(node["argv"][:3]))
+        words = " ".join(node["argv"][:3]).splitlines()[0]
+        must(done, words)
         if question is not None and not self._is_so(question, node.get("user")):
-            raise ApplyError(
-                f"{' '.join(node['argv'][:3])} succeeded, but {' '.join(question['argv'])} says it is not so"
-            )
+            raise ApplyError(f"{words} succeeded, but {' '.join(question['argv'])} says it is not so")
         if question is None:
             self.records.put(record, {"mark": mark})
+        self.records.forget(f"database.{node['service']}")
         return {"changed": True}
 
     # -- databases, queues, identity -----------------------------------------------------------------------------------
@@ -328,14 +328,20 @@ class Applier:
         items = self._reveal(node["databases"])
         if self._not_yet("mariadb.service"):
             return {"changed": True}
+        service = node["id"].partition(":")[0]
         gaps = database.missing(items)
-        if not gaps or self.check:
-            return {"changed": bool(gaps)}
-        if any(kind == "database" for kind, _unused in gaps):
+        # No migration of a database that is recorded as new has ended. MariaDB cannot take back the half of one that was cut.
+        halves = sorted({item["name"] for item in items} & set(self.records.get(f"database.{service}")))
+        if not (gaps or halves) or self.check:
+            return {"changed": bool(gaps or halves)}
+        if halves:
+            database.drop(halves)
+            gaps = database.missing(items)
+        if new := {item["name"]: "new" for kind, item in gaps if kind == "database"}:
             # A new, empty database has had no migration, whatever was done to its predecessor.
-            service = node["id"].partition(":")[0]
             for name in self.records.names(f"step.{service}."):
                 self.records.forget(name)
+            self.records.put(f"database.{service}", new)
         database.create(gaps)
         if left := database.missing(items):
             raise ApplyError(f"MariaDB took the statements, but these are missing: {[kind for kind, _unused in left]}")

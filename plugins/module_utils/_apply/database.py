@@ -69,3 +69,8 @@ def create(gaps: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         else:
             statements.append(f"GRANT ALL PRIVILEGES ON `{name}`.* TO '{user}'@'%';")
     _sql("\n".join(statements))
+
+
+def drop(names: Sequence[str]) -> None:
+    """Remove databases with all that they hold."""
+    _sql("\n".join(f"DROP DATABASE IF EXISTS `{name}`;" for name in names))

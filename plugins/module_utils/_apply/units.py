@@ -24,7 +24,7 @@ class Systemd:
         if not units:
             return {}
         argv = ["systemctl", "show", f"--property={','.join(_PROPERTIES)}", "--", *units]
-        blocks = must(run(argv, timeout=60), "systemctl show").strip("\n").split("\n\n")
+        blocks = must(run(argv, timeout=300), "systemctl show").strip("\n").split("\n\n")
         if len(blocks) != len(units):
             raise ApplyError(f"systemctl answered for {len(blocks)} of {len(units)} units")
         return {
@@ -49,4 +49,4 @@ class Systemd:
         argv = ["journalctl", "--no-pager", "--output=cat", "--lines=25", f"--unit={unit}"]
         if invocation:
             argv.append(f"_SYSTEMD_INVOCATION_ID={invocation}")
-        return run(argv, timeout=30).stdout.strip()
+        return run(argv, timeout=120).stdout.strip()

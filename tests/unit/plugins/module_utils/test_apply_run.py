@@ -296,6 +296,35 @@ def test_a_new_database_is_migrated_again(host: Host, monkeypatch: pytest.Monkey
     assert count.read_text() == "x\nx\n"
 
 
+def test_a_first_migration_that_was_cut_begins_anew(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, dropped = set[str](), list[str]()
+
+    def drop(names: list[str]) -> None:
+        dropped.extend(names)
+        there.difference_update(names)
+
+    monkeypatch.setattr(
+        database, "missing", lambda items: [("database", item) for item in items if item["name"] not in there]
+    )
+    monkeypatch.setattr(database, "create", lambda gaps: there.update(item["name"] for _unused, item in gaps))
+    monkeypatch.setattr(database, "drop", drop)
+    power, count = host.path("power"), host.path("count")
+    host.more = [
+        {"id": "s:database", "kind": "database", "databases": [{"name": "d", "user": "u", "password": "p"}]},
+        step("sync", argv=["sh", "-c", f"test -e {power} && echo x >> {count}"], after=["s:database"]),
+    ]
+    host.run()
+    assert host.outcomes["s:sync"]["failed"]
+    power.touch()
+    host.run(check=True)
+    assert "s:database" in host.changed
+    assert not dropped
+    host.run()
+    assert (dropped, count.read_text()) == (["d"], "x\n")
+    host.run()
+    assert dropped == ["d"], "once its migration has ended, nothing takes it away"
+
+
 @pytest.mark.parametrize("helps", [True, False])
 def test_a_refused_login_imports_the_definitions(host: Host, monkeypatch: pytest.MonkeyPatch, helps: bool) -> None:
     known: list[str] = []

@@ -76,6 +76,8 @@ def test_databases_are_asked_for_and_made(monkeypatch: pytest.MonkeyPatch) -> No
     assert "GRANT ALL PRIVILEGES ON `d`.* TO 'u'@'%';" in statements
     assert not any("hunter2" in word for asked in script.asked for word in (*asked[0], asked[1]))
     assert "--protocol=socket" in argv
+    database.drop(["d"])
+    assert script.asked[-1][1] == "DROP DATABASE IF EXISTS `d`;"
 
 
 def test_only_what_is_missing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
