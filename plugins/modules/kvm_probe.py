@@ -13,7 +13,7 @@ author:
 description:
   - Boots a kernel with QEMU under KVM, without disk and network, and waits until it has initialised itself.
   - A C(/dev/kvm) that exists, or opens, is no proof. Nested virtualisation may take every call and still run no kernel.
-  - The answer is kept until the next boot of the host, so that only the first call of a boot costs seconds.
+  - A yes is kept for this processor and kernel, a no until the next boot of the host, so that later calls cost nothing.
   - A host where KVM does not work is an answer, not a failure. The module fails where it cannot try.
 options:
   kernel:
@@ -38,9 +38,9 @@ options:
     type: path
     default: /dev/kvm
   cache:
-    description: Where the answer is kept. It should not outlive a boot.
+    description: Where the answer is kept.
     type: path
-    default: /run/seedcloud/kvm_probe.json
+    default: /var/lib/seedcloud/kvm_probe.json
   force:
     description: Try again, even if the answer is known.
     type: bool
@@ -116,7 +116,7 @@ def main() -> None:
             "attempts": {"type": "int", "default": 2},
             "qemu": {"type": "str", "default": "qemu-system-x86_64"},
             "device": {"type": "path", "default": "/dev/kvm"},
-            "cache": {"type": "path", "default": "/run/seedcloud/kvm_probe.json"},
+            "cache": {"type": "path", "default": "/var/lib/seedcloud/kvm_probe.json"},
             "force": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -132,6 +132,8 @@ def main() -> None:
         )
     except (kvm.ProbeError, OSError) as exc:
         module.fail_json(msg=str(exc))
+    if not found.available:
+        module.warn(f"instances will be emulated, which is slow: KVM does not work here, {found.reason}")
     module.exit_json(
         changed=False,
         available=found.available,

@@ -90,13 +90,26 @@ def probe(device: Path, kernel: Path, trial: Trial, key: str) -> Answer:
     return Answer(False, why, round(time.monotonic() - begun, 1), key, text[-2000:])
 
 
+def processor() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
 def answer(*, device: Path, kernel: Path, cache: Path, trial: Trial, force: bool) -> Answer:
-    """The answer of this boot, found out once: hardware and kernel do not change before the next one."""
+    """The answer, found out once: a yes holds for this processor and kernel, a no until the next boot."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    key = f"{boot_id} {device} {kernel} {trial.qemu}"
-    if not force and (known := _read(cache)) is not None and known.key == key:
+    key = f"{processor()} {device} {kernel} {trial.qemu}"
+    known = None if force else _read(cache)
+    if (
+        known
+        and known.key in ((key,) if known.available else (f"{boot_id} {key}",))
+        and (device.exists() or not known.available)
+    ):
         return replace(known, cached=True)
     found = probe(device, kernel, trial, key)
+    if not found.available:
+        found = replace(found, key=f"{boot_id} {key}")
     cache.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     fresh = cache.with_name(f".{cache.name}.{os.getpid()}")
     fresh.write_text(json.dumps(asdict(found)), encoding="utf-8")

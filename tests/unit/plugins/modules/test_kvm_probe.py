@@ -90,8 +90,15 @@ def test_another_boot_or_a_torn_answer_is_asked_again(host: Probe, capsys: pytes
     host.ask(capsys)
     cache = host.folder / "run/answer.json"
     kept = json.loads(cache.read_text())
-    cache.write_text(json.dumps({**kept, "key": kept["key"].replace(kept["key"][:8], "00000000")}))
+    assert host.ask(capsys)["cached"] is True, "a yes holds for this processor and kernel"
+    cache.write_text(json.dumps({**kept, "key": f"another processor {kept['key']}"}))
     assert host.ask(capsys)["cached"] is False
+    host.qemu("exit 1")
+    assert host.ask(capsys, force=True)["available"] is False
+    assert host.ask(capsys)["cached"] is True
+    told = json.loads(cache.read_text())
+    cache.write_text(json.dumps({**told, "key": f"00000000 {told['key'].partition(' ')[2]}"}))
+    assert host.ask(capsys)["cached"] is False, "a no holds until the next boot"
     cache.write_text(cache.read_text()[:20])
     assert host.ask(capsys)["cached"] is False
 
