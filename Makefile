@@ -21,16 +21,16 @@ artifact: deps ## The collection's tarball, as Galaxy would get it
 	@mkdir -p .cache/artifact
 	@$(RUN) ansible-galaxy collection build --force --output-path .cache/artifact "$$(tools/tree artifact)"
 
-## The virtual rack
+## The virtual rack (LAB=FILE: another rack, made from a file of the lab role's variables)
 .PHONY: demo demo-clean lab lab-clean verify logs
 demo: deps ## From nothing to an instance that answers, in a virtual rack on this machine
-	@$(RUN) python tools/demo.py up
+	@$(RUN) python tools/demo.py up $(if $(LAB),--lab $(LAB))
 
 demo-clean: venv ## Remove the demo and its rack (PURGE=1: the packages that it installed, too)
 	@$(RUN) python tools/demo.py clean $(if $(PURGE),--purge)
 
 lab: deps ## Only the rack: machines that are switched off, their BMCs and a seed's host
-	@$(RUN) python tools/demo.py lab
+	@$(RUN) python tools/demo.py lab $(if $(LAB),--lab $(LAB))
 
 lab-clean: demo-clean ## Remove the rack
 

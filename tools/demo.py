@@ -124,7 +124,7 @@ class Follower:
 
     def __init__(self, show: Show, stage_of: dict[str, str]) -> None:
         self.show, self.stage_of = show, stage_of
-        self.task = ""
+        self.task = self.told = ""
         self.changed: dict[str, int] = {}
 
     def line(self, line: str) -> None:
@@ -142,7 +142,10 @@ class Follower:
             elif state == "changed":
                 if self.show.stages:
                     self.show.stages[-1].changed = True
-                self.show.say(f"   {host}: {self.task}")
+                told = f"   {host}: {self.task}"
+                if told != self.told:  # a loop's items are in the log
+                    self.show.say(told)
+                self.told = told
             elif state in ("fatal", "failed", "unreachable"):
                 self.show.say(f"   {host}: FAILED: {self.task}{rest[:2000]}")
         elif line.startswith(("[WARNING]", "[ERROR]")) or EVENT.match(line):
@@ -174,7 +177,7 @@ def command(show: Show, argv: list[str], follower: Follower | None = None, **opt
 
 
 def lab(show: Show, state: str, *more: str) -> Follower:
-    """The rack itself is made by this tree's playbook."""
+    """The rack itself is made by this tree's playbook; `more` are its further arguments."""
     follower = Follower(show, {"Build the virtual rack or take it away": "rack"})
     command(
         show,
@@ -320,11 +323,11 @@ def report(show: Show, memory: Memory, changed: dict[str, int]) -> None:
     print(text)
 
 
-def up(show: Show) -> None:
+def up(show: Show, rack: list[str]) -> None:
     memory = Memory()
     memory.start()
     install_artifact(show)
-    changed = {"rack": lab(show, "present").changed.get("localhost", 0)}
+    changed = {"rack": lab(show, "present", *rack).changed.get("localhost", 0)}
     changed |= playbook(show, "deploy_overcloud").changed
     report(show, memory, changed)
 
@@ -348,15 +351,17 @@ def stage_folder() -> Iterator[IO[str]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=["up", "lab", "verify", "logs", "clean"])
+    parser.add_argument("--lab", type=Path, help="with up and lab: another rack, a file of the lab role's variables")
     parser.add_argument("--purge", action="store_true", help="with clean: packages and cache, too")
     options = parser.parse_args()
+    rack = ["-e", f"@{options.lab.resolve()}"] if options.lab else []
     with stage_folder() as log:
         show = Show(log)
         try:
             if options.action == "up":
-                up(show)
+                up(show, rack)
             elif options.action == "lab":
-                lab(show, "present")
+                lab(show, "present", *rack)
             elif options.action == "verify":
                 playbook(show, "verify_overcloud", "-e", '{"verify_force": true}')
             elif options.action == "logs":

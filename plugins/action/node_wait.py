@@ -46,6 +46,7 @@ _NEXT: dict[str, tuple[str, str]] = {
     "rebooting": ("ssh", "the deployed system did not answer: its boot order, network and console"),
 }
 
+_PROGRESS = 30.0  # seconds between two lines of one write
 
 _ORDER = {event: place for place, event in enumerate(_NEXT)}
 
@@ -61,6 +62,7 @@ class Watched:
     base: float | None = None  # the seed's clock when it was ordered
     last: dict[str, Any] = field(default_factory=dict)
     heard: float = 0.0  # our clock
+    shown: float = 0.0  # the seed's clock when its progress was last worth a line
     trail: list[str] = field(default_factory=list)
     result: dict[str, Any] | None = None
 
@@ -77,6 +79,15 @@ class Watched:
             "generation": self.generation,
             "trail": self.trail,
         }
+
+    def worth_a_line(self, event: dict[str, Any]) -> bool:
+        """How far a write is, agents tell every few seconds; a log wants it less often."""
+        if event["event"] == "image_writing":
+            at = seconds_of(event["received"])
+            if at - self.shown < _PROGRESS:
+                return False
+            self.shown = at
+        return True
 
     def take(self, event: dict[str, Any], until: set[str]) -> None:
         """Note one event, and end where it ends something."""
@@ -182,7 +193,8 @@ class ActionModule(ActionBase):
             events += [(event["received"], event, node) for event in answer["events"]]
         for _unused, event, node in sorted(events, key=lambda item: item[0]):
             if node.result is None:
-                display.display(line(node, event, width), color="red" if event["level"] == "error" else None)
+                if node.worth_a_line(event):
+                    display.display(line(node, event, width), color="red" if event["level"] == "error" else None)
                 node.heard = now
                 node.take(event, until)
 

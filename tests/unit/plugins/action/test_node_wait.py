@@ -86,12 +86,13 @@ def test_prints_live_and_ends_each_node_for_itself(seed: Seed, printed: list[str
     for name in ("node1", "node2", "node3"):
         seed.order(name)
     seed.report("node1", 1, event="image_writing", hop="image", msg="1.2 of 3.2 GB")
+    seed.report("node1", 2, event="image_writing", hop="image", msg="1.3 of 3.2 GB")
     seed.report("node2", 1, event="disk_refused", level="error", hop="disk", msg="no disk has serial X")
     seen_while_waiting: list[str] = []
 
     def later() -> None:
         seen_while_waiting.extend(printed)
-        seed.report("node1", 2, event="rebooting", hop="reboot")
+        seed.report("node1", 3, event="rebooting", hop="reboot")
         seed.tell("node3", "withdrawn")
 
     threading.Timer(1, later).start()
@@ -106,6 +107,7 @@ def test_prints_live_and_ends_each_node_for_itself(seed: Seed, printed: list[str
     assert told["nodes"]["node2"]["msg"] == "disk_refused at hop disk: no disk has serial X"
     assert told["nodes"]["node2"]["event"]["event"] == "disk_refused"
     assert any("+0s  image_writing     1.2 of 3.2 GB" in text for text in seen_while_waiting)
+    assert not any("1.3 of 3.2 GB" in text for text in printed), "one line of a write is enough for some time"
 
 
 def test_silence_names_the_hop_and_ends_the_generation(seed: Seed, printed: list[str]) -> None:
