@@ -3,7 +3,8 @@
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
 """The whole line on a cold rack: accidents on the way, the proof, a second run that changes nothing, and a clean end.
 
-Run by `make e2e`; it prints what it does and ends with status 1 at the first thing that is not as it should be.
+Run by `make e2e`, with `aio` by `make e2e-aio` (one node in both roles, no accidents); it prints what it does and ends
+with status 1 at the first thing that is not as it should be.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,12 +75,13 @@ def journal() -> list[dict[str, Any]]:
     return found
 
 
-def run_stage(name: str, kill_at: str | None = None, kill_after: float | None = None) -> tuple[int, str]:
+def run_stage(name: str, *more: str, kill_at: str | None = None, kill_after: float | None = None) -> tuple[int, str]:
     """Run a stage as a user does; kill -9 the whole of it at an event, or after some seconds."""
+    argv = ["ansible-playbook", f"seedcloud.openstack.{name}", "-i", str(demo.INVENTORY), *more]
     with demo.LOG.open("a") as log:
-        log.write(f"$ ansible-playbook seedcloud.openstack.{name} (killed at {kill_at or kill_after})\n")
+        log.write(f"$ {shlex.join(argv)} (killed at {kill_at or kill_after})\n")
     process = subprocess.Popen(
-        ["ansible-playbook", f"seedcloud.openstack.{name}", "-i", str(demo.INVENTORY)],
+        argv,
         cwd=demo.DEMO / "empty",
         env=demo.user_environment(),
         stdin=subprocess.DEVNULL,
@@ -157,9 +160,9 @@ def comm(process: Path) -> str:
         return ""
 
 
-def make(target: str) -> str:
+def make(target: str, *variables: str) -> str:
     done = subprocess.run(
-        ["make", "--no-print-directory", target],
+        ["make", "--no-print-directory", target, *variables],
         cwd=TOP,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -187,11 +190,67 @@ def paste_commands(report: dict[str, Any]) -> None:
         check(done.returncode == 0, f"pasted: {what}" if done.returncode == 0 else f"{line}: {done.stdout[-2000:]}")
 
 
-def main() -> None:
+def on_node(name: str, command: str) -> str:
+    """Run a command on a deployed node, as root."""
+    done = subprocess.run(
+        ["ssh", "-F", str(demo.SSH_CONFIG), name, f"sudo sh -c {shlex.quote(command)}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return done.stdout
+
+
+def compare_nodes(names: list[str]) -> None:
+    """Deployed from one image, and nothing that tells machines apart is the same on two of them."""
+    # Of each node: what must differ, and what the image gave.
+    identity = (
+        'cat /etc/machine-id; cut -d" " -f2 /etc/ssh/ssh_host_*_key.pub; sha256sum < /var/lib/systemd/random-seed; '
+        "hostname; cat /etc/openvswitch/system-id.conf; cat /etc/iscsi/initiatorname.iscsi /etc/nvme/host* 2>/dev/null"
+    )
+    found = {name: on_node(name, identity).splitlines() for name in names}
+    shared = [line for line, times in Counter(line for lines in found.values() for line in lines).items() if times > 1]
+    check(all(len(lines) >= 5 for lines in found.values()) and not shared, f"no two nodes share an identity: {shared}")
+    system = "dpkg-query -W; uname -r; cat /etc/os-release; find /etc/passwd /etc/group /boot -type f | sort | xargs sha256sum"
+    same = {on_node(name, system) for name in names}
+    check(len(same) == 1, "all nodes have the same packages, kernel, boot files and accounts")
+
+
+def invocations(names: list[str]) -> dict[tuple[str, str], str]:
+    """The InvocationID of each running service of each node, by node and unit."""
+    found = {}
+    for name in names:
+        lines = on_node(
+            name,
+            'for unit in $(systemctl list-units --type=service --state=running --plain --no-legend | cut -d" " -f1); '
+            "do echo $unit $(systemctl show -p InvocationID --value $unit); done",
+        )
+        found |= {(name, unit): number for unit, number in (line.split() for line in lines.splitlines())}
+    # Of a login, not of a service: they come and go with this very question.
+    return {key: number for key, number in found.items() if not key[1].startswith(("user@", "ssh@", "sshd@"))}
+
+
+def change_one_option(names: list[str]) -> None:
+    """An option of one service, changed: its unit is restarted and nothing else."""
+    before = invocations(names)
+    started = time.monotonic()
+    code, output = run_stage(
+        "deploy_services", "-e", json.dumps({"glance_config_overrides": {"DEFAULT": {"limit_param_default": 26}}})
+    )
+    seconds = time.monotonic() - started
+    check(code == 0, f"one option was changed in {seconds:.0f} s" if code == 0 else output[-4000:])
+    after = invocations(names)
+    moved = sorted({unit for unit in before.keys() | after.keys() if before.get(unit) != after.get(unit)})
+    check({unit for _node, unit in moved} == {"glance-api.service"}, f"only Glance's API was restarted: {moved}")
+
+
+def main(aio: bool) -> None:
     """From a cold rack to a clean machine."""
+    rack = ["LAB=tests/e2e/aio.yml"] if aio else []
     make("demo-clean")
     before = host_state()
-    if os.environ.get("E2E_ACCIDENTS", "1") == "1":
+    if not aio and os.environ.get("E2E_ACCIDENTS", "1") == "1":
         make("lab")
         demo.DEMO.mkdir(exist_ok=True)
         with demo.LOG.open("a") as log:
@@ -201,17 +260,21 @@ def main() -> None:
             code, output = run_stage(stage)
             check(code == 0, stage if code == 0 else f"{stage}: {output[-4000:]}")
         accidents()
-    print(make("demo"), flush=True)
+    print(make("demo", *rack), flush=True)
     report = json.loads((demo.DEMO / "report.json").read_text())
+    names = sorted(report["nodes"])
     paste_commands(report)
-    make("demo")
+    if not aio:
+        compare_nodes(names)
+    make("demo", *rack)
     second = json.loads((demo.DEMO / "report.json").read_text())
     check(sum(second["changed"].values()) == 0, f"the second demo changed nothing: {second['changed']}")
     say(f"the second demo took {second['seconds']} s")
+    change_one_option(names)
     make("demo-clean")
     after = host_state()
     check(after == before, "the machine is as it was" if after == before else f"{before} became {after}")
 
 
 if __name__ == "__main__":
-    main()
+    main(aio=sys.argv[1:] == ["aio"])
