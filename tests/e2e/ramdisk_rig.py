@@ -22,7 +22,7 @@ sys.path.insert(0, str(TOP / "tests/unit/agent"))
 
 from agent_seed import SeedStandIn
 
-ACCELERATOR = ["-accel", "tcg,thread=multi", "-cpu", "max"]
+ACCELERATOR = ["-accel", "tcg,thread=multi", "-cpu", os.environ.get("SEEDCLOUD_CPU", "max")]
 OVMF = Path("/usr/share/OVMF")
 
 
@@ -36,6 +36,7 @@ class Machine:
     mac: str = "52:54:00:5e:53:01"
     forward: int = 0
     extra: Sequence[str] = ()
+    arguments: str = ""  # more for the kernel's command line
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -64,7 +65,14 @@ class Machine:
             line = (
                 f"seedcloud.url=http://10.0.2.2:{seed.server.server_address[1]} BOOTIF=01-{self.mac.replace(':', '-')}"
             )
-            argv += ["-kernel", str(self.ramdisk / "vmlinuz"), "-initrd", str(self.ramdisk / "initrd"), "-append", line]
+            argv += [
+                "-kernel",
+                str(self.ramdisk / "vmlinuz"),
+                "-initrd",
+                str(self.ramdisk / "initrd"),
+                "-append",
+                f"{line} {self.arguments}",
+            ]
         self.process = subprocess.Popen([*argv, *self.extra], stdin=subprocess.DEVNULL)
 
     def wait_off(self, timeout: float) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -106,6 +107,37 @@ def test_a_disk_that_cannot_be_written(seed: Seed, wanted: Image, tmp_path: Path
     assert "No such file" in refused(seed, wanted, tmp_path / "none").msg
     if Path("/dev/full").exists():
         assert "writing to /dev/full" in refused(seed, wanted, Path("/dev/full")).msg
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_any_length_at_any_place(tmp_path: Path, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O_DIRECT takes whole blocks only, and a file system in memory knows none of it."""
+    real = os.open
+
+    def opened(path: str, flags: int) -> int:
+        if flags & os.O_DIRECT and not direct:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(path, flags)
+
+    monkeypatch.setattr(image.os, "open", opened)
+    data, path = os.urandom(40000), tmp_path / "disk"
+    path.write_bytes(bytes(60000))
+    source, sink = os.pipe()
+    os.write(sink, data)
+    os.close(sink)
+    disk = os.open(path, os.O_RDWR)
+    writer = image.Writer(disk, str(path))
+    assert (writer.direct >= 0) == direct
+    writer.copy(source, 0, 8192)
+    writer.copy(source, 8192, 20001)  # ends within a block
+    writer.copy(source, 29000, 5000)  # begins in one
+    with pytest.raises(EOFError):
+        writer.copy(source, 40960, 10000)
+    writer.close()
+    os.close(disk)
+    os.close(source)
+    expected = data[:28193] + bytes(29000 - 28193) + data[28193:33193]
+    assert path.read_bytes() == expected + bytes(60000 - len(expected))
 
 
 @pytest.mark.parametrize(

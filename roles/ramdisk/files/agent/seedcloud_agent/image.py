@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
 import struct
 import subprocess
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from queue import Queue
 from typing import Any
 
 from .errors import AgentError
@@ -23,6 +25,8 @@ from .seed import Seed
 
 MIB = 1 << 20
 PIPE = MIB
+BUFFER, BUFFERS = 4 * MIB, 3
+ALIGNED = 4096  # what O_DIRECT wants of offsets, lengths and addresses, on every disk there is
 BLKDISCARD, BLKZEROOUT, BLKRRPART = 0x1277, 0x127F, 0x125F
 Extents = list[tuple[int, int]]
 
@@ -118,17 +122,71 @@ class Feed:
             os.close(self.sink)
 
 
-def _splice(source: int, target: int, count: int, offset: int | None) -> None:
-    """Move bytes from a pipe to a file or device without a copy through this process."""
+class Writer:
+    """Writes in a thread of its own, past the page cache where the target can: for a raw disk that cache is a copy, and a
+    request for each of its pages, for nothing."""
+
+    def __init__(self, disk: int, device: str) -> None:
+        self.disk, self.direct = disk, -1
+        with contextlib.suppress(OSError):  # a file system in memory, in tests
+            self.direct = os.open(device, os.O_WRONLY | os.O_DIRECT)
+        self.error: OSError | None = None
+        self._free: Queue[mmap.mmap] = Queue()
+        self._full: Queue[tuple[mmap.mmap, int, int] | None] = Queue()
+        for _unused in range(BUFFERS):
+            self._free.put(mmap.mmap(-1, BUFFER))  # aligned to a page
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while entry := self._full.get():
+            buffer, offset, length = entry
+            if not self.error:
+                try:
+                    with memoryview(buffer) as view:
+                        self._write(view[:length], offset)
+                except OSError as error:  # handed to the thread that reads
+                    self.error = error
+            self._free.put(buffer)
+
+    def _write(self, view: memoryview, offset: int) -> None:
+        whole = len(view) // ALIGNED * ALIGNED if self.direct >= 0 and offset % ALIGNED == 0 else 0
+        at = 0
+        while at < len(view):
+            fd, end = (self.direct, whole) if at < whole else (self.disk, len(view))
+            at += os.pwrite(fd, view[at:end], offset + at)
+
+    def copy(self, source: int, offset: int, length: int) -> None:
+        """The next bytes of a pipe to that place, sooner or later."""
+        buffer = self._free.get()
+        if self.error:
+            raise self.error
+        done = 0
+        with memoryview(buffer) as view:
+            while done < length:
+                if not (got := os.readv(source, [view[done:length]])):
+                    raise EOFError
+                done += got
+        self._full.put((buffer, offset, length))
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._full.put(None)
+        self.thread.join()
+        if self.direct >= 0:
+            os.close(self.direct)
+
+
+def _skip(source: int, sink: int, count: int) -> None:
+    """Drop bytes of a pipe without a copy."""
     while count:
-        moved = os.splice(source, target, min(count, PIPE), offset_dst=offset)
+        moved = os.splice(source, sink, min(count, PIPE))
         if not moved:
             raise EOFError
         count -= moved
-        offset = None if offset is None else offset + moved
 
 
-def _unpack(source: int, disk: int, extents: Extents, size: int, tell: Callable[[int], None]) -> bytes:
+def _unpack(source: int, writer: Writer, extents: Extents, size: int, tell: Callable[[int], None]) -> bytes:
     """Write the unpacked stream behind its first MiB; that is returned, for the caller to write last."""
     head = b""
     while len(head) < MIB:
@@ -140,11 +198,14 @@ def _unpack(source: int, disk: int, extents: Extents, size: int, tell: Callable[
     try:
         for offset, length, data in ranges(extents, size, MIB):
             if not data:
-                zero(disk, offset, length)
+                zero(writer.disk, offset, length)
             end = offset + length
-            for at in range(offset, end, 16 * MIB):
-                step = min(end - at, 16 * MIB)
-                _splice(source, disk if data else sink, step, at if data else None)
+            for at in range(offset, end, BUFFER):
+                step = min(end - at, BUFFER)
+                if data:
+                    writer.copy(source, at, step)
+                else:
+                    _skip(source, sink, step)
                 tell(at + step)
         if os.read(source, 1):
             raise corrupt("the stream unpacks to more than the image's size")
@@ -172,20 +233,23 @@ def write(seed: Seed, image: Image, device: str, extents: Extents, tell: Callabl
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE)
         feed = Feed(seed.stream(image.url, image.compressed_size), os.dup(zstd.stdin.fileno()))
         zstd.stdin.close()
+        writer = Writer(disk, device)
         head, short = b"", False
         try:
-            head = _unpack(zstd.stdout.fileno(), disk, extents, image.size, tell)
+            head = _unpack(zstd.stdout.fileno(), writer, extents, image.size, tell)
         except EOFError:
             short = True
         finally:
+            writer.close()
             zstd.stdout.close()
             if not short and not head:
                 zstd.kill()
             said = zstd.stderr.read().decode(errors="replace").strip()
             zstd.wait()
         feed.thread.join()
-        if feed.error:
-            raise feed.error
+        for error in (feed.error, writer.error):
+            if error:
+                raise error
         digest = feed.sha.hexdigest()
         if feed.fetched == image.compressed_size and digest != image.sha256:
             raise corrupt(f"the image {image.name} has SHA-256 {digest}, the order says {image.sha256}")
