@@ -53,7 +53,7 @@ class Rack:
             "seedcloud_ssh_authorized_keys": [key],
             "node_root_device": {"size_gib": 16},
             "node_wait_silence": 300,
-            "node_ssh_timeout": 60,
+            "node_ssh_timeout": 300,
             "node_seed_group": "root",
         }
 
@@ -94,7 +94,7 @@ class Rack:
 
     def run(self, *arguments: str, rc: int = 0, playbook: str = "provision_nodes") -> str:
         command = self.command(f"seedcloud.openstack.{playbook}", *arguments)
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=1800)
         out = done.stdout + done.stderr
         assert done.returncode == rc, out
         assert ipmi_peer.PASSWORD not in out

@@ -77,8 +77,8 @@ def test_servers(wire: str, tmp_path: Path, options: list[str], expected: list[t
     server = dnsmasq(wire, tmp_path, *options)
     try:
         start = time.monotonic()
-        offers = probe.probe("client", 1.5)
-        assert time.monotonic() - start < 3
+        offers = probe.probe("client", 2)
+        assert time.monotonic() - start < 10
     finally:
         server.terminate()
         server.wait()

@@ -257,7 +257,7 @@ def test_follow_returns_when_something_comes(root: Path) -> None:
     threading.Timer(0.3, lambda: store.append(root, "node1", [event("powered_on")])).start()
     start = time.monotonic()
     told = follow(root, [{"name": "node1"}, {"name": "node2"}], 20, 0.1, results={}, alive=lambda _name: None)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert [e["event"] for e in told["node1"]["events"]] == ["powered_on"]
     again = follow(
         root, [{"name": "node1", "cursor": told["node1"]["cursor"]}], 0.1, 0, results={}, alive=lambda _name: None

@@ -209,5 +209,5 @@ def test_linear_in_nodes() -> None:
         assert len(node_records(inventory)) == count
         return time.process_time() - start
 
-    seconds(10)
-    assert seconds(1000) < 1
+    few = min(seconds(100) for _unused in range(3))
+    assert seconds(1000) < 30 * few  # ten times, with room for a busy machine; squared it would be a hundred times

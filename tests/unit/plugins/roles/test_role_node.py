@@ -98,7 +98,7 @@ def test_killed_at_every_event_and_run_again(rack: Callable[..., Rack]) -> None:
         if event:
             assert run.poll() is None, f"{event} did not come: {told} {run.stdout.read()}"
             os.killpg(run.pid, signal.SIGKILL)
-        out = run.communicate(timeout=600)[0]
+        out = run.communicate(timeout=1800)[0]
         assert (run.returncode == 0) == (event is None), out
     assert (node.writes, node.cut) == (1, 0)
     assert r.events("node1").count("ordered") == 1
@@ -110,7 +110,7 @@ def test_killed_at_every_event_and_run_again(rack: Callable[..., Rack]) -> None:
 def test_two_runs_at_once(rack: Callable[..., Rack]) -> None:
     r = rack(2)
     runs = [r.start() for _unused in range(2)]
-    outs = [run.communicate(timeout=600)[0] for run in runs]
+    outs = [run.communicate(timeout=1800)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], "\n".join(outs)
     assert [(node.writes, node.cut) for node in r.nodes.values()] == [(1, 0), (1, 0)]
 
