@@ -62,7 +62,7 @@ def cut(source: Path, folder: Path, mib: int) -> dict[str, Any]:
         out.truncate(size)
         unpack.kill()
         unpack.wait()
-    subprocess.run(["zstd", "-qf", "-9", "-T0", raw, "-o", packed], check=True)
+    subprocess.run(["zstd", "-qf", "-6", "-T0", raw, "-o", packed], check=True)
     raw.unlink()
     (folder / "cut.map.json").write_text(json.dumps({"schema": 1, "size": size, "extents": extents}))
     with packed.open("rb") as stream:
