@@ -4,7 +4,7 @@
 """The agent's write path beside `curl | zstd -d | dd conv=fsync`: same image, same disk, same run, in turns.
 
 image_write.py             on this host, onto a file
-image_write.py --vm DIR    in a virtual machine that boots the ramdisk in DIR, onto its virtio disk
+image_write.py --vm DIR    in a virtual machine that boots the ramdisk in DIR, onto its virtio disk ($SEEDCLOUD_CPU: its CPU model)
 
 Both ways end with the data on the disk (fsync). The figure is the quotient of the medians; below 0.8 it ends with 1.
 """
@@ -27,7 +27,7 @@ from typing import Any
 
 TOP = Path(__file__).resolve().parents[2]
 AGENT = TOP / "roles/ramdisk/files/agent"
-sys.path[:0] = [str(TOP / "tests/e2e"), str(TOP / "tests/bench"), str(TOP / "tests/unit/agent"), str(AGENT)]
+sys.path[:0] = [str(TOP / "tests/e2e"), str(TOP / "tests/unit/agent"), str(AGENT)]
 
 from agent_seed import SeedStandIn
 from image_race import race
@@ -84,7 +84,7 @@ def bench_ramdisk(ramdisk: Path, folder: Path) -> Path:
     made, overlay = folder / "ramdisk", folder / "overlay"
     package, bench = overlay / "usr/lib/seedcloud/seedcloud_agent", overlay / "bench"
     shutil.copytree(AGENT / "seedcloud_agent", package, ignore=shutil.ignore_patterns("__pycache__", "__main__.py"))
-    shutil.copy(TOP / "tests/bench/image_race.py", package / "__main__.py")
+    shutil.copy(TOP / "tests/e2e/image_race.py", package / "__main__.py")
     bench.mkdir()
     for name in ("curl", "dd"):
         program = shutil.which(name)
@@ -154,7 +154,14 @@ def on_host(args: argparse.Namespace, folder: Path, seed: SeedStandIn, image: di
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vm", type=Path, metavar="RAMDISK", help="a folder with vmlinuz and initrd")
+    given = os.environ.get("SEEDCLOUD_RAMDISK")
+    parser.add_argument(
+        "--vm",
+        type=Path,
+        metavar="RAMDISK",
+        default=Path(given) if given else None,
+        help="a folder with vmlinuz and initrd; default: $SEEDCLOUD_RAMDISK",
+    )
     parser.add_argument("--image", type=Path, help="a golden image (.raw.zst); without it, files of this host")
     parser.add_argument("--mib", type=int, default=512, help="how much of it")
     parser.add_argument("--memory", type=int, default=1024, help="the machine's MiB")
