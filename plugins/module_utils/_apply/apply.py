@@ -54,6 +54,7 @@ class Applier:
         }
         self._down: set[str] = set()  # in check mode: units that would have been started
         self._states: dict[str, dict[str, str]] = {}
+        self._to_enable: list[str] = []  # what runs well is also to run after the next boot
         self._reloaded = False  # since the states were asked
         self._versions: dict[str, str] = {}
 
@@ -73,7 +74,10 @@ class Applier:
             "identity": self._identity,
             "ready": self._ready,
         }
-        return run_graph(nodes, lambda node: kinds[node["kind"]](node), workers=max(4, 2 * (os.cpu_count() or 1)))
+        outcomes = run_graph(nodes, lambda node: kinds[node["kind"]](node), workers=max(4, 2 * (os.cpu_count() or 1)))
+        if self._to_enable:  # in one call: systemd reads all its units again after each
+            self._systemd.do("enable", sorted(self._to_enable))
+        return outcomes
 
     def _ask_packages(self) -> None:
         """The versions of all packages in one call; what is missing is said at once."""
@@ -193,8 +197,6 @@ class Applier:
             if not active:
                 self._down.add(unit)
             return outcome
-        if enable:
-            self._systemd.do("enable", [unit])
         if verb:
             self._systemd.reload_if_needed(unit)
             if state["ActiveState"] == "failed":
@@ -202,6 +204,9 @@ class Applier:
             self._act(node, verb)
             self.records.put(f"unit.{unit}", want)
         self._await(node)
+        if enable:
+            with self._lock:
+                self._to_enable.append(unit)
         return outcome
 
     def _state(self, unit: str) -> dict[str, str]:

@@ -239,8 +239,9 @@ def _tie(nodes: list[Node], items: Collection[str]) -> list[str]:
             after |= frontends
         elif node.get("unit") == "rabbitmq-server.service":
             after |= users  # it takes the definitions that are there when it first starts
-        elif node["kind"] == "unit" and not node["id"].startswith(platform) and "rabbitmq:ready" in known:
-            after.add("rabbitmq:ready")  # Debian's units want rabbitmq-server and would start it unconfigured
+        elif node["kind"] == "unit" and not node["id"].startswith(platform):
+            # Debian's units want these two, and would start them unconfigured.
+            after |= {"rabbitmq:ready", "keystone:keystone.service"} & (set(known) - {node["id"]})
         lost += [f"{node['id']}: after {name!r}, which no manifest has" for name in sorted(after - set(items))]
         node["after"] = sorted(name for name in after if name in known and known[name]["phase"] == node["phase"])
     return lost
