@@ -34,6 +34,11 @@ options:
     type: str
     choices: [services, cluster]
     default: services
+  patience:
+    description:
+      - The plan's timeouts are multiplied by this. Hosts that are emulated need several times as long.
+    type: float
+    default: 1.0
   records:
     description: The folder in which the host remembers what its units were started with and which steps were done.
     type: path
@@ -110,6 +115,7 @@ SPEC: dict[str, Any] = {
     "plan": {"type": "json", "required": True, "no_log": True},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "phase": {"type": "str", "choices": ["services", "cluster"], "default": "services"},
+    "patience": {"type": "float", "default": 1.0},
     "records": {"type": "path", "default": "/var/lib/seedcloud/applied"},
 }
 
@@ -135,7 +141,13 @@ def main() -> None:
     try:
         records = Records(Path(module.params["records"]), write=not module.check_mode)
         with records.turn():
-            applier = Applier(json.loads(module.params["plan"]), vault, records, check=module.check_mode)
+            applier = Applier(
+                json.loads(module.params["plan"]),
+                vault,
+                records,
+                check=module.check_mode,
+                patience=module.params["patience"],
+            )
             result = report(applier, applier.run(module.params["phase"]), vault)
     except (ApplyError, OSError) as error:
         module.fail_json(msg=vault.mask(str(error)))

@@ -26,7 +26,9 @@ _NOT_RELOADED = ("/etc/systemd/", "/etc/default/")  # what only a restart makes 
 class Applier:
     """Holds what the nodes of one run share."""
 
-    def __init__(self, plan: Mapping[str, Any], vault: Vault, records: Records, *, check: bool) -> None:
+    def __init__(
+        self, plan: Mapping[str, Any], vault: Vault, records: Records, *, check: bool, patience: float = 1
+    ) -> None:
         self.plan = plan
         self.vault = vault
         self.records = records
@@ -36,7 +38,9 @@ class Applier:
         self._lock = threading.Lock()
         self._systemd = Systemd()
         self._keystone = SharedKeystone(check=check)
-        self._nodes: list[Node] = plan["graph"]
+        self._nodes: list[Node] = [
+            {**node, "timeout": node["timeout"] * patience} if "timeout" in node else node for node in plan["graph"]
+        ]
         self._units = {node["unit"]: node for node in self._nodes if node["kind"] == "unit"}
         self._contents = {
             file["path"]: vault.reveal(file["content"])
@@ -265,7 +269,7 @@ class Applier:
             self._healthy(node, active)
         except health.NotYetError as error:
             words = self._last_words(unit)
-            raise ApplyError(f"{unit} was not healthy within {node['timeout']} s: {error}\n{words}") from error
+            raise ApplyError(f"{unit} was not healthy within {node['timeout']:g} s: {error}\n{words}") from error
 
     def _healthy(self, node: Node, first: Callable[[], None] = lambda: None) -> None:
         """Repeat the node's checks until all pass. Raises NotYetError with what was seen last."""
@@ -289,7 +293,7 @@ class Applier:
             try:
                 self._healthy(node)
             except health.NotYetError as error:
-                raise ApplyError(f"does not answer within {node['timeout']} s: {error}") from error
+                raise ApplyError(f"does not answer within {node['timeout']:g} s: {error}") from error
         return {}
 
     # -- steps ---------------------------------------------------------------------------------------------------------
