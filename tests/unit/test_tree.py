@@ -61,6 +61,21 @@ def test_role_has_documentation_and_specification(name: str) -> None:
     assert "main" in spec, f"roles/{name}: no specification of its main entry point"
 
 
+def named(file: Path) -> set[str]:
+    """What of ours a file of Ansible names, itself and in the playbooks that it imports."""
+    found: set[str] = set()
+    for line in text(file).splitlines():
+        for name in re.findall(r"\bseedcloud\.openstack\.(\w+)", line):
+            found |= named(TOP / f"playbooks/{name}.yml") if "import_playbook:" in line else {name}
+    return found
+
+
+def test_every_role_is_run_by_a_molecule_scenario() -> None:
+    """All but the lab, which is what such containers would run in."""
+    files = [path for path in tracked("extensions/molecule") if path.name in ("converge.yml", "verify.yml")]
+    assert set(ROLES) - {"lab"} <= set().union(*map(named, files))
+
+
 @pytest.mark.parametrize("name", ROLES)
 def test_role_defaults_agree_with_its_specification(name: str) -> None:
     role = TOP / "roles" / name
