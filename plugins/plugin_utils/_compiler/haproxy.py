@@ -30,12 +30,13 @@ def render(
             front += ["    option forwardfor", "    http-request set-header X-Forwarded-Proto http"]
         front.append(f"    default_backend {name}")
         back = [f"backend {name}", f"    mode {mode}"]
-        if check and mode == "http":
+        # A check of the only server can but turn a slow answer into none.
+        checked = " check inter 5s fastinter 1s downinter 1s rise 1 fall 3" if len(controllers) > 1 else ""
+        if check and checked and mode == "http":
             back += [f"    option httpchk GET {check}", "    http-check expect rstatus ^[234]"]
         back += [f"    {option}" for option in frontend.get("options", [])]
         for record in controllers:
             address = host(record["addresses"]["internal"])
-            checked = "check inter 5s fastinter 1s downinter 1s rise 1 fall 3"
-            back.append(f"    server {record['name']} {address}:{port + BACKEND_OFFSET} {checked}")
+            back.append(f"    server {record['name']} {address}:{port + BACKEND_OFFSET}{checked}")
         blocks.append("\n".join([*front, "", *back]) + "\n")
     return "\n".join(blocks)
