@@ -82,6 +82,11 @@ class Root:
             subprocess.run(["mount", "--rbind", f"/{folder}", self.path / folder], check=True)
         self._uwsgi: set[str] | None = None
 
+    def close(self) -> None:
+        """The mounts go with our namespace; the folder that they lie on would stay."""
+        subprocess.run(["umount", "--recursive", "--lazy", self.path.parent], check=True)
+        self.path.parent.rmdir()
+
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["chroot", str(self.path), *argv], capture_output=True, text=True, check=False)
 
@@ -236,7 +241,11 @@ def main() -> int:
         return 0
     if "--inside" not in sys.argv:
         os.execvp("unshare", ["unshare", "--mount", "--propagation=private", sys.executable, *sys.argv, "--inside"])
-    return check(Root(sys.argv[1]), "--plant" in sys.argv)
+    root = Root(sys.argv[1])
+    try:
+        return check(root, "--plant" in sys.argv)
+    finally:
+        root.close()
 
 
 if __name__ == "__main__":
