@@ -207,10 +207,13 @@ def compare_nodes(names: list[str]) -> None:
     # Of each node: what must differ, and what the image gave.
     identity = (
         'cat /etc/machine-id; cut -d" " -f2 /etc/ssh/ssh_host_*_key.pub; sha256sum < /var/lib/systemd/random-seed; '
-        "hostname; cat /etc/openvswitch/system-id.conf; cat /etc/iscsi/initiatorname.iscsi /etc/nvme/host* 2>/dev/null"
+        "hostname; cat /etc/openvswitch/system-id.conf; "
+        "for file in /etc/iscsi/initiatorname.iscsi /etc/nvme/host*; do test ! -e $file || cat $file; done"
     )
     found = {name: on_node(name, identity).splitlines() for name in names}
-    shared = [line for line, times in Counter(line for lines in found.values() for line in lines).items() if times > 1]
+    shared = [
+        line for line, times in Counter(line for lines in found.values() for line in set(lines)).items() if times > 1
+    ]
     check(all(len(lines) >= 5 for lines in found.values()) and not shared, f"no two nodes share an identity: {shared}")
     system = "dpkg-query -W; uname -r; cat /etc/os-release; find /etc/passwd /etc/group /boot -type f | sort | xargs sha256sum"
     same = {on_node(name, system) for name in names}

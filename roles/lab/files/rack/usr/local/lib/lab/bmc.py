@@ -29,7 +29,20 @@ CONSOLES = Path("/var/lib/lab/consoles")
 DISKS = Path("/var/lib/lab/disks")
 OVMF = Path("/usr/share/OVMF")
 # What QEMU emulates of its model "max" makes Linux slower; this is what OpenStack's software and nested KVM need.
-EMULATED = "ssse3 sse4.1 sse4.2 popcnt lahf_lm svm npt aes pclmuldq sha-ni rdrand rdseed".split()
+EMULATED = (
+    "ssse3",
+    "sse4.1",
+    "sse4.2",
+    "popcnt",
+    "lahf_lm",
+    "svm",
+    "npt",
+    "aes",
+    "pclmuldq",
+    "sha-ni",
+    "rdrand",
+    "rdseed",
+)
 CPU = {
     "kvm": "<cpu mode='host-passthrough'/>",
     "tcg": "<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>qemu64</model>"
