@@ -249,6 +249,8 @@ def serve() -> Iterator[Cloud]:
     with Cloud() as cloud:
         thread = threading.Thread(target=cloud.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
-        yield cloud
-        cloud.shutdown()
-        thread.join()
+        try:
+            yield cloud
+        finally:
+            cloud.shutdown()
+            thread.join()
