@@ -101,11 +101,9 @@ def answer(*, device: Path, kernel: Path, cache: Path, trial: Trial, force: bool
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     key = f"{processor()} {device} {kernel} {trial.qemu}"
     known = None if force else _read(cache)
-    if (
-        known
-        and known.key in ((key,) if known.available else (f"{boot_id} {key}",))
-        and (device.exists() or not known.available)
-    ):
+    if known and known.available and known.key == key and device.exists():
+        return replace(known, cached=True)
+    if known and not known.available and known.key == f"{boot_id} {key}":
         return replace(known, cached=True)
     found = probe(device, kernel, trial, key)
     if not found.available:

@@ -94,7 +94,7 @@ class Machine:
   <uuid>{self.uuid()}</uuid>
   <memory unit='MiB'>{self.spec["memory_mib"]}</memory>
   <vcpu>{self.spec["vcpus"]}</vcpu>
-  {CPU["kvm" if kvm else "tcg"]}
+  {CPU[self.spec["accelerator"]]}
   <os><type machine='q35'>hvm</type>{firmware}<bios useserial='yes' rebootTimeout='5000'/></os>
   <features><acpi/><apic/></features>
   <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
