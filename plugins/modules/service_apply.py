@@ -39,6 +39,12 @@ options:
       - The plan's timeouts are multiplied by this. Hosts that are emulated need several times as long.
     type: float
     default: 1.0
+  workers:
+    description:
+      - How many nodes of the graph are applied side by side. V(0) is twice the host's processors, and at least 4.
+      - Services that start at once take turns on the processors; where those are emulated, few at a time are done sooner.
+    type: int
+    default: 0
   records:
     description: The folder in which the host remembers what its units were started with and which steps were done.
     type: path
@@ -116,6 +122,7 @@ SPEC: dict[str, Any] = {
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "phase": {"type": "str", "choices": ["services", "cluster"], "default": "services"},
     "patience": {"type": "float", "default": 1.0},
+    "workers": {"type": "int", "default": 0},
     "records": {"type": "path", "default": "/var/lib/seedcloud/applied"},
 }
 
@@ -137,6 +144,8 @@ def report(applier: Applier, nodes: dict[str, dict[str, Any]], mask: Vault) -> d
 
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    if module.params["workers"] < 0:
+        module.fail_json(msg=f"workers is {module.params['workers']}: give a number of at least 0")
     vault = Vault(module.params["secrets"])
     try:
         records = Records(Path(module.params["records"]), write=not module.check_mode)
@@ -147,6 +156,7 @@ def main() -> None:
                 records,
                 check=module.check_mode,
                 patience=module.params["patience"],
+                workers=module.params["workers"],
             )
             result = report(applier, applier.run(module.params["phase"]), vault)
     except (ApplyError, OSError) as error:

@@ -27,12 +27,13 @@ class Applier:
     """Holds what the nodes of one run share."""
 
     def __init__(
-        self, plan: Mapping[str, Any], vault: Vault, records: Records, *, check: bool, patience: float = 1
+        self, plan: Mapping[str, Any], vault: Vault, records: Records, *, check: bool, patience: float = 1, workers: int = 0
     ) -> None:
         self.plan = plan
         self.vault = vault
         self.records = records
         self.check = check
+        self.workers = workers or max(4, 2 * (os.cpu_count() or 1))
         self.diffs: list[dict[str, str]] = []
         self.restarted: list[str] = []
         self._lock = threading.Lock()
@@ -78,7 +79,7 @@ class Applier:
             "identity": self._identity,
             "ready": self._ready,
         }
-        outcomes = run_graph(nodes, lambda node: kinds[node["kind"]](node), workers=max(4, 2 * (os.cpu_count() or 1)))
+        outcomes = run_graph(nodes, lambda node: kinds[node["kind"]](node), workers=self.workers)
         if self._to_enable:  # in one call: systemd reads all its units again after each
             self._systemd.do("enable", sorted(self._to_enable))
         return outcomes

@@ -16,9 +16,32 @@ Node = Mapping[str, Any]
 Outcome = dict[str, Any]
 
 
+def heights(nodes: Sequence[Node]) -> dict[str, int]:
+    """How many nodes the longest chain has that waits for each. Those of a cycle are counted as far as they are seen."""
+    waiters: dict[str, list[str]] = {node["id"]: [] for node in nodes}
+    for node in nodes:
+        for other in node["after"]:
+            waiters.get(other, []).append(node["id"])
+    found: dict[str, int] = {}
+    chain: list[str] = []
+
+    def height(name: str) -> int:
+        if name not in found and name not in chain:
+            chain.append(name)
+            found[name] = max((1 + height(waiter) for waiter in waiters[name]), default=0)
+            chain.pop()
+        return found.get(name, 0)
+
+    return {name: height(name) for name in waiters}
+
+
 def run_graph(nodes: Sequence[Node], apply: Callable[[Node], Outcome], workers: int) -> dict[str, Outcome]:
-    """What became of each node. After a failure, what depends on it is not reached; the rest goes on."""
-    waiting = {node["id"]: node for node in nodes}
+    """What became of each node, at most `workers` at a time; what most wait for is taken first.
+
+    After a failure, what depends on it is not reached; the rest goes on.
+    """
+    rank = heights(nodes)
+    waiting = {node["id"]: node for node in sorted(nodes, key=lambda node: -rank[node["id"]])}
     outcomes: dict[str, Outcome] = {}
     running: dict[Future[Outcome], str] = {}
 
@@ -38,7 +61,7 @@ def run_graph(nodes: Sequence[Node], apply: Callable[[Node], Outcome], workers: 
                 if any(other and (other.get("failed") or other.get("skipped")) for other in before):
                     outcomes[name] = {"changed": False, "skipped": True, "seconds": 0.0}
                     del waiting[name]
-                elif all(before):
+                elif all(before) and len(running) < workers:
                     running[pool.submit(timed, node)] = name
                     del waiting[name]
             if not running and len(waiting) == left:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ except ImportError:
 LOGIN = re.compile(r"login: *\r?$", re.M)
 HOST_KEY = re.compile(r"seedcloud-guest: host key (ssh-\S+ \S+)")
 TAIL = 3000
-POLL = 2.0  # seconds between two questions
+POLL = 2.0  # seconds between two questions; more where an answer takes longer
 
 # Where a person looks when a step stops.
 MENDS = {
@@ -40,6 +42,7 @@ MENDS = {
     "make a security group": "see neutron-api's journal and the project's quota",
     "make a network, a subnet, a router": "see `openstack network list --external`, and neutron-api's journal",
     "make a floating IP": "see that the provider network's allocation has free addresses",
+    "list what is there": "see the journal of the service that is named",
     "see a compute node": "see nova-compute's journal on the compute nodes, and `openstack compute service list`",
     "start a server": "see nova-scheduler's, nova-conductor's and nova-compute's journals, and the project's quota",
     "read a login in the console log": "see the end of the console log; without one, nova-compute's journal and libvirt's log of the guest",
@@ -93,28 +96,52 @@ def _delete_router(cloud: Any, router: Any) -> None:
     cloud.network.delete_router(router)
 
 
-# What a project can own. Removed in this order, which is that of their dependence.
-KINDS: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
-    "server": (
+@dataclass(frozen=True)
+class Kind:
+    """Something that a project can own."""
+
+    service: str  # whose API has it; the APIs are asked side by side
+    listed: Callable[[Any], Any]
+    delete: Callable[[Any, Any], Any]
+
+
+# Of one service, removed in this order, which is that of their dependence.
+KINDS: dict[str, Kind] = {
+    "server": Kind(
+        "compute",
         lambda c: c.compute.servers(details=False),
         lambda c, x: c.compute.delete_server(x, ignore_missing=True),
     ),
-    "floating IP": (lambda c: c.network.ips(project_id=c.current_project_id), lambda c, x: c.network.delete_ip(x)),
-    "router": (lambda c: c.network.routers(project_id=c.current_project_id), _delete_router),
-    "port": (lambda c: c.network.ports(project_id=c.current_project_id), lambda c, x: c.network.delete_port(x)),
-    "subnet": (lambda c: c.network.subnets(project_id=c.current_project_id), lambda c, x: c.network.delete_subnet(x)),
-    "network": (
+    "key pair": Kind("compute", lambda c: c.compute.keypairs(), lambda c, x: c.compute.delete_keypair(x)),
+    "flavor": Kind("compute", lambda c: c.compute.flavors(), lambda c, x: c.compute.delete_flavor(x)),
+    "floating IP": Kind(
+        "network", lambda c: c.network.ips(project_id=c.current_project_id), lambda c, x: c.network.delete_ip(x)
+    ),
+    "router": Kind("network", lambda c: c.network.routers(project_id=c.current_project_id), _delete_router),
+    "port": Kind(
+        "network", lambda c: c.network.ports(project_id=c.current_project_id), lambda c, x: c.network.delete_port(x)
+    ),
+    "subnet": Kind(
+        "network", lambda c: c.network.subnets(project_id=c.current_project_id), lambda c, x: c.network.delete_subnet(x)
+    ),
+    "network": Kind(
+        "network",
         lambda c: c.network.networks(project_id=c.current_project_id),
         lambda c, x: c.network.delete_network(x),
     ),
-    "security group": (
+    "security group": Kind(
+        "network",
         lambda c: c.network.security_groups(project_id=c.current_project_id),
         lambda c, x: c.network.delete_security_group(x),
     ),
-    "key pair": (lambda c: c.compute.keypairs(), lambda c, x: c.compute.delete_keypair(x)),
-    "flavor": (lambda c: c.compute.flavors(), lambda c, x: c.compute.delete_flavor(x)),
-    "image": (lambda c: c.image.images(owner=c.current_project_id), lambda c, x: c.image.delete_image(x)),
+    "image": Kind(
+        "image", lambda c: c.image.images(owner=c.current_project_id), lambda c, x: c.image.delete_image(x)
+    ),
 }
+SERVICES = ("compute", "network", "image")
+AFTER_THE_SERVER = ("port", "subnet", "network", "security group")
+
+Items = dict[str, dict[str, Any]]  # kind -> id -> what the SDK says of it
 
 
 def _label(item: Any) -> str:
@@ -122,9 +149,44 @@ def _label(item: Any) -> str:
     return str(item.name or "") if not hasattr(item, "floating_ip_address") else str(item.description or "")
 
 
-def inventory(cloud: Any) -> dict[str, dict[str, str]]:
-    """Everything that the project owns: kind -> id -> name."""
-    return {kind: {str(item.id): _label(item) for item in listed(cloud)} for kind, (listed, _unused) in KINDS.items()}
+def together(*lanes: Callable[[], Any]) -> list[Any]:
+    """Their results, side by side. When some stop, the others end first, and all reasons are told."""
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        futures = [pool.submit(lane) for lane in lanes]
+    faults = [fault for future in futures if (fault := future.exception())]
+    for fault in faults:
+        if not isinstance(fault, ProofError):
+            raise fault
+    if faults:
+        raise ProofError("; ".join(str(fault) for fault in faults))
+    return [future.result() for future in futures]
+
+
+def inventory(cloud: Any) -> Items:
+    """Everything that the project owns."""
+    found: Items = {kind: {} for kind in KINDS}
+
+    def lane(service: str) -> None:
+        faults = []
+        for name, kind in KINDS.items():
+            if kind.service == service:
+                try:
+                    found[name] = {str(item.id): item for item in kind.listed(cloud)}
+                except FAULTS as exc:
+                    faults.append(f"{name}s cannot be listed: {exc}")
+        if faults:
+            raise ProofError("; ".join(faults))
+
+    together(*(lambda service=service: lane(service) for service in SERVICES))  # type: ignore[misc]
+    return found
+
+
+def labelled(items: Items, prefix: str) -> Items:
+    """Those of them that a proof made: this one, or one that was killed."""
+    return {
+        kind: {identity: item for identity, item in of_kind.items() if _label(item).startswith(f"{prefix}-")}
+        for kind, of_kind in items.items()
+    }
 
 
 class Proof:
@@ -134,6 +196,7 @@ class Proof:
         self.cloud, self.settings = cloud, settings
         self.name = f"{settings.prefix}-{run}"
         self.report = Report()
+        self.made: Items = {kind: {} for kind in KINDS}
 
     # -- time
 
@@ -158,79 +221,67 @@ class Proof:
     def until(self, what: str, ask: Callable[[], Any]) -> Any:
         """Ask until there is an answer."""
         end = time.monotonic() + self.settings.timeout
-        while not (answer := ask()):
-            if time.monotonic() > end:
+        while True:
+            asked = time.monotonic()
+            if answer := ask():
+                return answer
+            now = time.monotonic()
+            if now > end:
                 raise ProofError(f"{what} did not happen within {self.settings.timeout:g} s")
-            time.sleep(POLL)
-        return answer
+            time.sleep(max(POLL, now - asked))  # who is slow is not made slower by questions
 
-    # -- what is left of an earlier one
+    # -- removal
 
-    def remove(self) -> None:
-        """Remove whatever carries our prefix: of this run or of one that was killed. Goes on after a fault."""
-        faults = []
-        for kind, (listed, delete) in KINDS.items():
-            try:
-                ours = [item for item in listed(self.cloud) if _label(item).startswith(f"{self.settings.prefix}-")]
-            except FAULTS as exc:
-                faults.append(f"{kind}s cannot be listed: {exc}")
-                continue
-            for item in ours:
-                try:
-                    delete(self.cloud, item)
-                except sdk.NotFoundException:
+    def remove(self, items: Items) -> None:
+        """Remove these, the services' side by side. Goes on after a fault."""
+        server_gone = threading.Event()
+
+        def lane(service: str) -> None:
+            faults = []
+            for name, kind in KINDS.items():
+                if kind.service != service:
                     continue
-                except FAULTS as exc:
-                    faults.append(f"{kind} {item.id}: {exc}")
-            if kind == "server" and ours:
-                try:
-                    self.until("the removal of the server", self._servers_gone)
-                except STOPS as exc:
-                    faults.append(str(exc))
-        if faults:
-            raise ProofError("; ".join(faults))
+                if name == AFTER_THE_SERVER[0]:
+                    server_gone.wait()
+                for identity, item in items[name].items():
+                    try:
+                        kind.delete(self.cloud, item)
+                    except sdk.NotFoundException:
+                        continue
+                    except FAULTS as exc:
+                        faults.append(f"{name} {identity}: {exc}")
+                if name == "server" and items[name]:
+                    try:
+                        self.until("the removal of the server", lambda: self._are_gone(items["server"]))
+                    except STOPS as exc:
+                        faults.append(str(exc))
+                    server_gone.set()
+            if faults:
+                raise ProofError("; ".join(faults))
 
-    def _servers_gone(self) -> bool:
-        servers = self.cloud.compute.servers(details=False)
-        return not any(_label(server).startswith(f"{self.settings.prefix}-") for server in servers)
+        def compute() -> None:
+            try:
+                lane("compute")
+            finally:
+                server_gone.set()
+
+        together(compute, lambda: lane("network"), lambda: lane("image"))
+
+    def _are_gone(self, servers: Mapping[str, Any]) -> bool:
+        return not any(server.id in servers for server in self.cloud.compute.servers(details=False))
 
     # -- the steps
 
     def run(self) -> None:
         """All of it, from the image to the answer over SSH."""
-        settings, cloud, name = self.settings, self.cloud, self.name
-        with self.step("upload an image"):
-            image = cloud.create_image(
-                name, filename=str(settings.image), disk_format="raw", container_format="bare", wait=True,
-                timeout=int(settings.timeout), allow_duplicates=True, hw_rng_model="virtio",
-            )  # fmt: skip
-        with self.step("make a flavor"):
-            flavor = self._flavor()
-        with self.step("make a key pair"):
-            key = self._key()
-        with self.step("make a security group"):
-            group = cloud.network.create_security_group(name=name)
-            for rule in ({"protocol": "icmp"}, {"protocol": "tcp", "port_range_min": 22, "port_range_max": 22}):
-                cloud.network.create_security_group_rule(
-                    security_group_id=group.id, direction="ingress", ether_type="IPv4", **rule
-                )
-        with self.step("make a network, a subnet, a router"):
-            external = self._external()
-            network = cloud.network.create_network(name=name)
-            subnet = cloud.network.create_subnet(
-                name=name, network_id=network.id, ip_version=4, cidr=settings.cidr, dns_nameservers=settings.dns
-            )
-            router = cloud.network.create_router(name=name, external_gateway_info={"network_id": external.id})
-            cloud.network.add_interface_to_router(router, subnet_id=subnet.id)
-        with self.step("make a floating IP"):
-            port = cloud.network.create_port(name=name, network_id=network.id, security_groups=[group.id])
-            floating = cloud.network.create_ip(floating_network_id=external.id, port_id=port.id, description=name)
-            address = floating.floating_ip_address
-        with self.step("see a compute node"):
-            self.until("a compute node that takes instances", self._has_hypervisor)
+        cloud, name = self.cloud, self.name
+        image, (flavor, key), (network, port, address) = together(self._image, self._account, self._network)
         with self.step("start a server"):
-            server = cloud.compute.create_server(
-                name=name, image_id=image.id, flavor_id=flavor.id, key_name=name, networks=[{"port": port.id}]
+            server = self._keep(
+                "server",
+                cloud.compute.create_server(
+                    name=name, image_id=image.id, flavor_id=flavor.id, key_name=name, networks=[{"port": port.id}]
+                ),
             )
             server = self.until("the start", lambda: self._active(server))
         with self.step("read a login in the console log"):
@@ -246,10 +297,63 @@ class Proof:
                 raise ProofError(f"the instance's MTU is {mtu}, its network's is {network.mtu}")
         self.report.seen |= {"floating_ip": address, "mtu": network.mtu, "hypervisor": server.hypervisor_hostname}
 
+    def _keep(self, kind: str, item: Any) -> Any:
+        self.made[kind][str(item.id)] = item
+        return item
+
+    def _image(self) -> Any:
+        with self.step("upload an image"):
+            return self._keep(
+                "image",
+                self.cloud.create_image(
+                    self.name, filename=str(self.settings.image), disk_format="raw", container_format="bare", wait=True,
+                    timeout=int(self.settings.timeout), allow_duplicates=True, hw_rng_model="virtio",
+                ),
+            )  # fmt: skip
+
+    def _account(self) -> tuple[Any, Path]:
+        with self.step("make a flavor"):
+            flavor = self._flavor()
+        with self.step("make a key pair"):
+            key = self._key()
+        with self.step("see a compute node"):
+            self.until("a compute node that takes instances", self._has_hypervisor)
+        return flavor, key
+
+    def _network(self) -> tuple[Any, Any, str]:
+        api, name = self.cloud.network, self.name
+        with self.step("make a security group"):
+            group = self._keep("security group", api.create_security_group(name=name))
+            rules = ({"protocol": "icmp"}, {"protocol": "tcp", "port_range_min": 22, "port_range_max": 22})
+            every = {"security_group_id": group.id, "direction": "ingress", "ethertype": "IPv4"}
+            api.create_security_group_rules([every | rule for rule in rules])
+        with self.step("make a network, a subnet, a router"):
+            external = self._external()
+            network = self._keep("network", api.create_network(name=name))
+            subnet = self._keep(
+                "subnet",
+                api.create_subnet(
+                    name=name, network_id=network.id, ip_version=4,
+                    cidr=self.settings.cidr, dns_nameservers=self.settings.dns,
+                ),
+            )  # fmt: skip
+            router = self._keep(
+                "router", api.create_router(name=name, external_gateway_info={"network_id": external.id})
+            )
+            api.add_interface_to_router(router, subnet_id=subnet.id)
+        with self.step("make a floating IP"):
+            port = self._keep(
+                "port", api.create_port(name=name, network_id=network.id, security_groups=[group.id])
+            )
+            floating = self._keep(
+                "floating IP", api.create_ip(floating_network_id=external.id, port_id=port.id, description=name)
+            )
+        return network, port, str(floating.floating_ip_address)
+
     def _flavor(self) -> Any:
         wanted = self.settings.flavor
         try:
-            return self.cloud.compute.create_flavor(name=self.name, is_public=True, **wanted)
+            return self._keep("flavor", self.cloud.compute.create_flavor(name=self.name, is_public=True, **wanted))
         except sdk.ForbiddenException:  # not an administrator: take what there is
             fits = [f for f in self.cloud.compute.flavors() if f.ram >= wanted["ram"] and f.disk >= wanted["disk"]]
             if not fits:
@@ -266,7 +370,7 @@ class Proof:
             capture_output=True,
         )
         public = key.with_name("id.pub").read_text(encoding="ascii")
-        self.cloud.compute.create_keypair(name=self.name, public_key=public)
+        self._keep("key pair", self.cloud.compute.create_keypair(name=self.name, public_key=public))
         return key
 
     def _external(self) -> Any:
@@ -381,10 +485,11 @@ def prove(settings: Settings, run: str, check: bool = False) -> tuple[Report, st
             cloud.authorize()
         if check:
             return proof.report, None, []
-        with proof.step("remove what an earlier proof left"):
-            proof.remove()
         with proof.step("list what is there"):
             before = inventory(cloud)
+        if any((left := labelled(before, settings.prefix)).values()):
+            with proof.step("remove what an earlier proof left"):
+                proof.remove(left)
     except ProofError as exc:
         return proof.report, str(exc), []
     faults: list[str] = []
@@ -396,19 +501,24 @@ def prove(settings: Settings, run: str, check: bool = False) -> tuple[Report, st
     finally:
         try:
             with proof.step("remove everything again"):
-                proof.remove()
+                proof.remove(proof.made)
             with proof.step("see that nothing remains"):
-                remaining = new(before, inventory(cloud))
+                after = inventory(cloud)
+                # An answer that was lost, or a killed one's late success: made, and not known to us until now.
+                if any((left := labelled(after, settings.prefix)).values()):
+                    proof.remove(left)
+                    after = inventory(cloud)
+                remaining = new(before, after)
         except ProofError as exc:
             faults.append(str(exc))
     return proof.report, "; ".join(faults) or None, remaining
 
 
-def new(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[str]:
+def new(before: Items, after: Items) -> list[str]:
     """What is in the second inventory and not in the first."""
     return [
-        f"{kind} {identity} {name}".strip()
+        f"{kind} {identity} {_label(item)}".strip()
         for kind, items in after.items()
-        for identity, name in items.items()
+        for identity, item in items.items()
         if identity not in before[kind]
     ]

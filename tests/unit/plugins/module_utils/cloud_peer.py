@@ -195,6 +195,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.answer(
                     409, {"NeutronError": {"message": "the network is in use", "type": "x", "detail": ""}}
                 )
+        elif (plural := kind.replace("-", "_")) in given:  # several at once
+            return self.answer(201, {plural: [self.server.add(kind, **item) for item in given[plural]]})
         elif self.command == "POST":
             body = given[NETWORK[kind]]
             if kind == "networks":

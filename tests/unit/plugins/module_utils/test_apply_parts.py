@@ -226,6 +226,18 @@ def test_nodes_run_side_by_side_and_in_order() -> None:
     assert all(outcome["changed"] for outcome in outcomes.values())
 
 
+def test_what_most_wait_for_is_taken_first_and_no_more_than_allowed_at_once() -> None:
+    order: list[str] = []
+    nodes = [node("alone"), node("other"), node("end", "middle"), node("middle", "start"), node("start")]
+
+    def apply(item: graph.Node) -> graph.Outcome:
+        order.append(item["id"])
+        return {}
+
+    graph.run_graph(nodes, apply, workers=1)
+    assert order == ["start", "middle", "alone", "other", "end"]  # as long a chain: as the plan has it
+
+
 def test_a_failure_stops_what_depends_on_it_and_nothing_else() -> None:
     def apply(item: graph.Node) -> graph.Outcome:
         if item["id"] == "bad":

@@ -255,7 +255,7 @@ def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(cloud: cloud_pe
     _report, fault, _remaining = prove(cloud, tmp_path)
     assert fault is not None
     # The listing that is refused is asked before the first step, too: an earlier proof's remains cannot be told.
-    assert fault.startswith("remove what an earlier proof left: security groups cannot be listed: ")
+    assert fault.startswith("list what is there: security groups cannot be listed: ")
     del cloud.faults["GET /network/v2.0/security-groups$"]
     _report, fault, remaining = prove(cloud, tmp_path)
     assert fault and fault.startswith("start a server: No valid host")
@@ -277,7 +277,7 @@ def test_a_service_that_does_not_answer_at_all(
 ) -> None:
     monkeypatch.setitem(cloud_peer.SERVICES, "image", ":1/image")  # a port that nobody listens on
     _report, fault, _remaining = prove(cloud, tmp_path)
-    assert fault and fault.startswith("remove what an earlier proof left: images cannot be listed: ")
+    assert fault and fault.startswith("list what is there: images cannot be listed: ")
     monkeypatch.delitem(cloud_peer.SERVICES, "image")
     _report, fault, _remaining = prove(cloud, tmp_path)
     assert fault and "images cannot be listed: " in fault
