@@ -27,7 +27,14 @@ class Applier:
     """Holds what the nodes of one run share."""
 
     def __init__(
-        self, plan: Mapping[str, Any], vault: Vault, records: Records, *, check: bool, patience: float = 1, workers: int = 0
+        self,
+        plan: Mapping[str, Any],
+        vault: Vault,
+        records: Records,
+        *,
+        check: bool,
+        patience: float = 1,
+        workers: int = 0,
     ) -> None:
         self.plan = plan
         self.vault = vault

@@ -134,9 +134,7 @@ KINDS: dict[str, Kind] = {
         lambda c: c.network.security_groups(project_id=c.current_project_id),
         lambda c, x: c.network.delete_security_group(x),
     ),
-    "image": Kind(
-        "image", lambda c: c.image.images(owner=c.current_project_id), lambda c, x: c.image.delete_image(x)
-    ),
+    "image": Kind("image", lambda c: c.image.images(owner=c.current_project_id), lambda c, x: c.image.delete_image(x)),
 }
 SERVICES = ("compute", "network", "image")
 AFTER_THE_SERVER = ("port", "subnet", "network", "security group")
@@ -342,9 +340,7 @@ class Proof:
             )
             api.add_interface_to_router(router, subnet_id=subnet.id)
         with self.step("make a floating IP"):
-            port = self._keep(
-                "port", api.create_port(name=name, network_id=network.id, security_groups=[group.id])
-            )
+            port = self._keep("port", api.create_port(name=name, network_id=network.id, security_groups=[group.id]))
             floating = self._keep(
                 "floating IP", api.create_ip(floating_network_id=external.id, port_id=port.id, description=name)
             )

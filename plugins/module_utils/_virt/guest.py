@@ -53,7 +53,7 @@ say() { echo "seedcloud-guest: $*" >/dev/console; }
 for module in MODULES; do insmod /lib/modules/$module; done
 hostname seedcloud-guest
 ip link set lo up
-metadata() { wget -q -T 5 -O - "http://169.254.169.254/latest/meta-data/$1"; }
+metadata() { wget -q -T 60 -O - "http://169.254.169.254/latest/meta-data/$1"; }
 (
   for i in $(seq 60); do
     nic=$(ls -d /sys/class/net/e* 2>/dev/null | head -n 1)
