@@ -266,12 +266,13 @@ class Applier:
         """Wait until the unit is active and every health check passes."""
         unit = node["unit"]
 
-        def active() -> None:
+        def active() -> str:
             state = self._systemd.show([unit])[unit]
             if state["ActiveState"] == "failed":
                 raise ApplyError(f"{unit} failed ({state['Result']}):\n{self._last_words(unit)}")
             if state["ActiveState"] not in {"active", "reloading"}:
                 raise health.NotYetError(f"systemd says {state['ActiveState']}")
+            return state["ControlGroup"]
 
         try:
             self._healthy(node, active)
@@ -279,16 +280,19 @@ class Applier:
             words = self._last_words(unit)
             raise ApplyError(f"{unit} was not healthy within {node['timeout']:g} s: {error}\n{words}") from error
 
-    def _healthy(self, node: Node, first: Callable[[], None] = lambda: None) -> None:
-        """Repeat the node's checks until all pass. Raises NotYetError with what was seen last."""
+    def _healthy(self, node: Node, first: Callable[[], str] = str) -> None:
+        """Repeat the node's checks until all pass, after `first`, which names the unit's control group.
+
+        Raises NotYetError with what was seen last.
+        """
         deadline = time.monotonic() + node["timeout"]
         checks = [self._reveal(check) for check in node["health"]]
         pause = 0.2
         while True:
             try:
-                first()
+                control_group = first()
                 for check in checks:
-                    health.probe(check)
+                    health.probe(check, control_group)
                 return
             except health.NotYetError:
                 if time.monotonic() > deadline:

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .system import ApplyError, run
+from .system import ApplyError, must, run
 
 
 class NotYetError(Exception):
@@ -38,8 +40,25 @@ def http_get(url: str, timeout: float = 10) -> int:
         connection.close()
 
 
-def probe(check: Mapping[str, Any]) -> None:
-    """Try one health check. Raises NotYetError."""
+def connected(control_group: str, address: str) -> bool:
+    """Whether a process of the control group (as systemd names it: /system.slice/x.service) has a TCP connection there."""
+    host, port = split(address)
+    argv = ["ss", "--no-header", "--tcp", "--numeric", "--processes", "state", "established"]
+    said = must(run([*argv, "dst", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"], timeout=60), "ss")
+    return any(_belongs(pid, control_group) for pid in set(re.findall(r"\bpid=(\d+)", said)))
+
+
+def _belongs(pid: str, control_group: str) -> bool:
+    try:
+        lines = Path("/proc", pid, "cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # it has ended
+        return False
+    # cgroups(7): hierarchy-ID:controllers:path. A process may be in a group below its unit's.
+    return any(f"{line.split(':', 2)[2]}/".startswith(f"{control_group.rstrip('/')}/") for line in lines)
+
+
+def probe(check: Mapping[str, Any], control_group: str = "") -> None:
+    """Try one health check, of the unit with this control group. Raises NotYetError."""
     if "http" in check:
         status = http_get(check["http"])
         good = check.get("status")
@@ -57,6 +76,9 @@ def probe(check: Mapping[str, Any]) -> None:
                 client.connect(check["unix"])
             except OSError as error:
                 raise NotYetError(f"{check['unix']}: {error}") from error
+    elif "connected" in check:
+        if not (control_group and connected(control_group, check["connected"])):
+            raise NotYetError(f"it has no connection to {check['connected']}")
     elif "argv" in check:
         done = run(check["argv"], timeout=60)
         if done.returncode:

@@ -10,7 +10,16 @@ from collections.abc import Iterable, Sequence
 
 from .system import ApplyError, must, run
 
-_PROPERTIES = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "InvocationID", "Result")
+_PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "NeedDaemonReload",
+    "InvocationID",
+    "Result",
+    "ControlGroup",
+)
 
 
 class Systemd:

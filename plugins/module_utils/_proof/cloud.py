@@ -175,7 +175,7 @@ def inventory(cloud: Any) -> Items:
         if faults:
             raise ProofError("; ".join(faults))
 
-    together(*(lambda service=service: lane(service) for service in SERVICES))  # type: ignore[misc]
+    together(*(lambda service=service: lane(service) for service in SERVICES))
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import re
 import socket
 import struct
 import threading
@@ -138,6 +139,21 @@ def test_somebody_listens(tmp_path: Path) -> None:
         listening.listen()
         health.probe({"unix": str(tmp_path / "s")})
     health.probe({"argv": ["true"]})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_client_that_is_connected(host: str) -> None:
+    own = Path("/proc/self/cgroup").read_text(encoding="ascii").strip().rpartition(":")[2]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host.strip("[]"), 0), family=family) as listening:
+        check = {"connected": f"{host}:{listening.getsockname()[1]}"}
+        with pytest.raises(health.NotYetError, match=re.escape(f"it has no connection to {check['connected']}")):
+            health.probe(check, own)
+        with socket.create_connection(listening.getsockname()[:2]):
+            health.probe(check, own)
+            for other in ("", "/no.such.service"):  # somebody is connected, but not this unit
+                with pytest.raises(health.NotYetError):
+                    health.probe(check, other)
 
 
 def test_a_check_that_is_none_is_a_fault_of_the_plan() -> None:

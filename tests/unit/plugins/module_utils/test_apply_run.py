@@ -41,6 +41,7 @@ class Systemd:
                 "NeedDaemonReload": "no",
                 "InvocationID": "",
                 "Result": "exit-code",
+                "ControlGroup": "",
             }
             for unit in units
         }
