@@ -29,8 +29,9 @@ def archives(suite: str) -> dict[str, str]:
         line.split("=", 1) for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines() if "=" in line
     )
     codename = release.get("VERSION_CODENAME", "").strip('"')
+    # Without the releases, which nobody may have fetched on this host yet, it tells what the sources name.
     listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
+        ["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
         check=True,
         capture_output=True,
         text=True,
