@@ -104,3 +104,28 @@ def alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+def test_the_archives_are_those_that_the_host_names(tmp_path: Path) -> None:
+    """Also where apt has fetched nothing of them, as on a fresh machine."""
+    suite = "bookworm" if "bookworm" in Path("/etc/os-release").read_text() else "trixie"
+    (tmp_path / "debian.sources").write_text(
+        f"Types: deb\nURIs: http://192.0.2.1/debian\nSuites: {suite} {suite}-updates\nComponents: main\n\n"
+        f"Types: deb\nURIs: http://192.0.2.1/debian-security\nSuites: {suite}-security\nComponents: main\n"
+    )
+    (tmp_path / "lists/partial").mkdir(parents=True)
+    (tmp_path / "apt.conf").write_text(
+        f'Dir::Etc::SourceList "/dev/null";\nDir::Etc::SourceParts "{tmp_path}";\nDir::State::Lists "{tmp_path}/lists";\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import mirror, json; print(json.dumps(mirror.archives('trixie')))"],
+        cwd=FILES,
+        env={**os.environ, "APT_CONFIG": str(tmp_path / "apt.conf")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == {
+        "debian": "http://192.0.2.1/debian",
+        "debian-security": "http://192.0.2.1/debian-security",
+    }
