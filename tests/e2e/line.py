@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 TOP = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP / "tools"))
+sys.path[:0] = [str(TOP / "tools"), str(TOP / "tests/e2e")]
 import demo
+import image_identity
 
 # The journal's events at which ansible-playbook is killed, each once (docs/interfaces.md, section 4).
 EVENTS = [
@@ -76,7 +77,10 @@ def journal() -> list[dict[str, Any]]:
 
 
 def run_stage(name: str, *more: str, kill_at: str | None = None, kill_after: float | None = None) -> tuple[int, str]:
-    """Run a stage as a user does; kill -9 the whole of it at an event, or after some seconds."""
+    """Run a stage as a user does; kill -9 it at an event, or after some seconds.
+
+    Ansible's workers have sessions of their own: one that is at work goes on for a while, beside the next run.
+    """
     argv = ["ansible-playbook", f"seedcloud.openstack.{name}", "-i", str(demo.INVENTORY), *more]
     with demo.LOG.open("a") as log:
         log.write(f"$ {shlex.join(argv)} (killed at {kill_at or kill_after})\n")
@@ -160,17 +164,20 @@ def comm(process: Path) -> str:
         return ""
 
 
-def make(target: str, *variables: str) -> str:
-    done = subprocess.run(
-        ["make", "--no-print-directory", target, *variables],
-        cwd=TOP,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    check(done.returncode == 0, f"make {target}" if done.returncode == 0 else f"make {target}: {done.stdout[-6000:]}")
-    return done.stdout
+def make(target: str, *variables: str) -> None:
+    """Run a target; what it says is seen while it runs, for it may take half an hour."""
+    say(f"make {target} {' '.join(variables)}".rstrip())
+    argv = ["make", "--no-print-directory", target, *variables]
+    done = subprocess.run(argv, cwd=TOP, stderr=subprocess.STDOUT, check=False)
+    check(done.returncode == 0, f"make {target}")
+
+
+def judge_image(report: dict[str, Any]) -> None:
+    """The golden image is nobody's, and no larger than promised."""
+    images = demo.LAB / "rack/var/lib/seedcloud/http/images"
+    image = images / f"{report['images']['golden']}.raw.zst"
+    check(image.stat().st_size <= 800e6, f"the golden image has {image.stat().st_size / 1e6:.0f} MB compressed")
+    check(image_identity.main([str(image)]) == 0, "the golden image carries no identity")
 
 
 def paste_commands(report: dict[str, Any]) -> None:
@@ -263,11 +270,12 @@ def main(aio: bool) -> None:
             code, output = run_stage(stage)
             check(code == 0, stage if code == 0 else f"{stage}: {output[-4000:]}")
         accidents()
-    print(make("demo", *rack), flush=True)
+    make("demo", *rack)
     report = json.loads((demo.DEMO / "report.json").read_text())
     names = sorted(report["nodes"])
     paste_commands(report)
     if not aio:
+        judge_image(report)
         compare_nodes(names)
     make("demo", *rack)
     second = json.loads((demo.DEMO / "report.json").read_text())

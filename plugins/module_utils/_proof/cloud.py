@@ -40,7 +40,9 @@ MENDS = {
     "make a flavor": "sign in as an administrator, or have one make a flavor for this",
     "make a key pair": "see nova-api's journal and the project's quota",
     "make a security group": "see neutron-api's journal and the project's quota",
-    "make a network, a subnet, a router": "see `openstack network list --external`, and neutron-api's journal",
+    "find the external network": "see `openstack network list --external`",
+    "make a network, a subnet, a port": "see neutron-api's journal",
+    "make a router": "see neutron-api's journal",
     "make a floating IP": "see that the provider network's allocation has free addresses",
     "list what is there": "see the journal of the service that is named",
     "see a compute node": "see nova-compute's journal on the compute nodes, and `openstack compute service list`",
@@ -272,18 +274,10 @@ class Proof:
 
     def run(self) -> None:
         """All of it, from the image to the answer over SSH."""
-        cloud, name = self.cloud, self.name
-        image, (flavor, key), (network, port, address) = together(self._image, self._account, self._network)
-        with self.step("start a server"):
-            server = self._keep(
-                "server",
-                cloud.compute.create_server(
-                    name=name, image_id=image.id, flavor_id=flavor.id, key_name=name, networks=[{"port": port.id}]
-                ),
-            )
-            server = self.until("the start", lambda: self._active(server))
-        with self.step("read a login in the console log"):
-            host_key = self._login(server)
+        image, (flavor, key), (external, network, subnet, port) = together(self._image, self._account, self._network)
+        (server, host_key), address = together(
+            lambda: self._server(image, flavor, port), lambda: self._way_in(external, subnet, port)
+        )
         with self.step("see the screen through noVNC"):
             self.report.seen["screen"] = self._screen(server)
         with self.step("ping the floating IP"):
@@ -318,15 +312,17 @@ class Proof:
             self.until("a compute node that takes instances", self._has_hypervisor)
         return flavor, key
 
-    def _network(self) -> tuple[Any, Any, str]:
+    def _network(self) -> tuple[Any, Any, Any, Any]:
+        """What an instance needs to start, and where its floating IP will come from."""
         api, name = self.cloud.network, self.name
+        with self.step("find the external network"):
+            external = self._external()
         with self.step("make a security group"):
             group = self._keep("security group", api.create_security_group(name=name))
             rules = ({"protocol": "icmp"}, {"protocol": "tcp", "port_range_min": 22, "port_range_max": 22})
             every = {"security_group_id": group.id, "direction": "ingress", "ethertype": "IPv4"}
             api.create_security_group_rules([every | rule for rule in rules])
-        with self.step("make a network, a subnet, a router"):
-            external = self._external()
+        with self.step("make a network, a subnet, a port"):
             network = self._keep("network", api.create_network(name=name))
             subnet = self._keep(
                 "subnet",
@@ -335,16 +331,36 @@ class Proof:
                     cidr=self.settings.cidr, dns_nameservers=self.settings.dns,
                 ),
             )  # fmt: skip
+            port = self._keep("port", api.create_port(name=name, network_id=network.id, security_groups=[group.id]))
+        return external, network, subnet, port
+
+    def _way_in(self, external: Any, subnet: Any, port: Any) -> str:
+        """What it needs to be reached, made while it starts: the floating IP's address."""
+        api, name = self.cloud.network, self.name
+        with self.step("make a router"):
             router = self._keep(
                 "router", api.create_router(name=name, external_gateway_info={"network_id": external.id})
             )
             api.add_interface_to_router(router, subnet_id=subnet.id)
         with self.step("make a floating IP"):
-            port = self._keep("port", api.create_port(name=name, network_id=network.id, security_groups=[group.id]))
             floating = self._keep(
                 "floating IP", api.create_ip(floating_network_id=external.id, port_id=port.id, description=name)
             )
-        return network, port, str(floating.floating_ip_address)
+        return str(floating.floating_ip_address)
+
+    def _server(self, image: Any, flavor: Any, port: Any) -> tuple[Any, str]:
+        """An instance that a person can log in to, and its SSH host key."""
+        with self.step("start a server"):
+            server = self._keep(
+                "server",
+                self.cloud.compute.create_server(
+                    name=self.name, image_id=image.id, flavor_id=flavor.id, key_name=self.name,
+                    networks=[{"port": port.id}],
+                ),
+            )  # fmt: skip
+            server = self.until("the start", lambda: self._active(server))
+        with self.step("read a login in the console log"):
+            return server, self._login(server)
 
     def _flavor(self) -> Any:
         wanted = self.settings.flavor

@@ -122,8 +122,8 @@ FAULTS = [
     ("POST /compute/v2.1/os-keypairs", (403, ERROR), "make a key pair: ", "Quota exceeded"),
     ("POST /network/v2.0/security-groups$", (409, NEUTRON), "make a security group: ", "Quota exceeded for resources"),
     ("POST /network/v2.0/security-group-rules", (409, NEUTRON), "make a security group: ", "Quota exceeded"),
-    ("POST /network/v2.0/routers", (409, NEUTRON), "make a network, a subnet, a router: ", "Quota exceeded"),
-    ("PUT /network/v2.0/routers/.*", (400, GONE), "make a network, a subnet, a router: ", "neutron-api's journal"),
+    ("POST /network/v2.0/routers", (409, NEUTRON), "make a router: ", "Quota exceeded"),
+    ("PUT /network/v2.0/routers/.*", (400, GONE), "make a router: ", "neutron-api's journal"),
     ("POST /network/v2.0/floatingips", (409, GONE), "make a floating IP: ", "No more IP addresses"),
     ("GET /compute/v2.1/os-hypervisors", (500, None), "see a compute node: ", "nova-compute's journal"),
     ("POST /compute/v2.1/servers$", (403, ERROR), "start a server: ", "already used 20 of 20 cores"),
@@ -186,7 +186,7 @@ def no_external_network(cloud: cloud_peer.Cloud) -> None:
         (no_login, "read a login in the console log: a login did not happen within 1 s"),
         (no_console, "read a login in the console log: a login did not happen"),
         (another_guest, "read a login in the console log: the console shows a login, and no SSH host key of our guest"),
-        (no_external_network, "make a network, a subnet, a router: there is no external network"),
+        (no_external_network, "find the external network: there is no external network"),
     ],
 )
 def test_a_cloud_that_does_not_come_to_an_end(

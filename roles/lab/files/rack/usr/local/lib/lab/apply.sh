@@ -5,7 +5,7 @@
 set -eu
 stamp=/run/lab.applied
 now=$(find /etc/lab /usr/local/lib/lab /etc/systemd/network /etc/systemd/system/lab-* /etc/sysctl.d/lab.conf \
-  /etc/libvirt/qemu.conf -type f -exec sha256sum {} + | sort)
+  /etc/libvirt/qemu.conf -type f -not -name '*.pyc' -exec sha256sum {} + | sort)
 if [ "$now" = "$(cat "$stamp" 2>/dev/null)" ]; then
   echo unchanged
   exit
