@@ -42,13 +42,13 @@ logs: venv ## One tarball with what is needed to find a fault
 
 ## Tests
 .PHONY: test test-quick test-all lint sanity importer unit integration validate molecule e2e e2e-aio bench
-test: ## Every test that is known to pass on a loaded machine
+test: ## Every test that fits into 75 minutes: also the rack from power-off to an instance, and roles in containers
 	@tools/test all
 
 test-quick: ## Lint and unit tests; for every step (under 3 minutes)
 	@tools/test quick
 
-test-all: ## All there is: also machines that boot, roles in containers, the rack end to end
+test-all: ## All there is: also what takes hours
 	@tools/test everything
 
 lint sanity importer unit integration validate molecule e2e e2e-aio: ## One part of them

@@ -69,6 +69,12 @@ options:
     description: Seconds that a single wait may take.
     type: float
     default: 300
+  starts:
+    description:
+      - How many instances may be started, one after the other, where the hypervisor stops them by itself.
+      - More than 1 is for a hypervisor that is known to do so, such as an emulated one; a good one that does is broken.
+    type: int
+    default: 1
   folder:
     description: Where the picture of the screen and the progress are kept.
     type: path
@@ -161,6 +167,7 @@ def arguments() -> dict[str, dict[str, object]]:
         "flavor": {"type": "dict", "default": {}, "options": sizes},
         "prefix": {"type": "str", "default": "seedcloud-proof"},
         "timeout": {"type": "float", "default": 300},
+        "starts": {"type": "int", "default": 1},
         "folder": {"type": "path", "required": True},
     }
 
@@ -172,13 +179,15 @@ def main() -> None:
         if not there:
             module.fail_json(msg=missing_required_lib(library))
     given = module.params
+    if given["starts"] < 1:
+        module.fail_json(msg=f"starts is {given['starts']}: at least 1 instance has to be started")
     begun = time.monotonic()
     folder = Path(given["folder"])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = proof.Settings(
         **{
             name: given[name]
-            for name in ("cloud", "clouds_file", "prefix", "external_network", "cidr", "dns", "timeout")
+            for name in ("cloud", "clouds_file", "prefix", "external_network", "cidr", "dns", "timeout", "starts")
         },
         image=Path(given["image"]),
         flavor={**FLAVOR, **{name: size for name, size in given["flavor"].items() if size is not None}},

@@ -33,6 +33,9 @@ HOST_KEY = re.compile(r"seedcloud-guest: host key (ssh-\S+ \S+)")
 TAIL = 3000
 POLL = 2.0  # seconds between two questions; more where an answer takes longer
 
+# Nova's api-ref, "Server power states": what an instance is in that nobody stopped, and its hypervisor did.
+STOPPED = {3: "paused", 4: "shut down", 6: "crashed"}
+
 # Where a person looks when a step stops.
 MENDS = {
     "sign in": "see auth_url, user and password in clouds.yaml, and that Keystone answers",
@@ -60,6 +63,10 @@ class ProofError(Exception):
     """The cloud does not do what a cloud does; the text says which step showed it."""
 
 
+class StoppedError(ProofError):
+    """An instance does not run any more, by its hypervisor's doing."""
+
+
 # What ends a step, with a message for people; anything else is a fault of ours.
 STOPS: tuple[type[Exception], ...] = (ProofError, RfbError, OSError, subprocess.SubprocessError, *FAULTS)
 if HAS_WEBSOCKET:
@@ -79,6 +86,7 @@ class Settings:
     dns: list[str]
     flavor: Mapping[str, int]
     timeout: float
+    starts: int  # so many instances may be started where the hypervisor stops them by itself
     folder: Path  # keys, the picture of the screen and the progress, all of this run
 
 
@@ -209,7 +217,8 @@ class Proof:
             yield
         except STOPS as exc:
             mend = f" ({MENDS[name]})" if name in MENDS else ""
-            raise ProofError(f"{name}: {exc}{mend}") from exc
+            kind = type(exc) if isinstance(exc, ProofError) else ProofError
+            raise kind(f"{name}: {exc}{mend}") from exc
         seconds = round(time.monotonic() - begun, 1)
         self.report.steps.append({"step": name, "seconds": seconds})
         self._progress(f"{name}: {seconds} s")
@@ -350,6 +359,24 @@ class Proof:
 
     def _server(self, image: Any, flavor: Any, port: Any) -> tuple[Any, str]:
         """An instance that a person can log in to, and its SSH host key."""
+        for left in reversed(range(self.settings.starts)):
+            server = self._start(image, flavor, port)
+            begun = time.monotonic()
+            try:
+                with self.step("read a login in the console log"):
+                    return server, self._login(server)
+            except StoppedError as exc:
+                if not left:
+                    raise
+                seconds = round(time.monotonic() - begun, 1)
+                self.report.steps.append({"step": f"lose the instance ({exc})", "seconds": seconds})
+            with self.step("remove the instance that was lost"):
+                self.cloud.compute.delete_server(server)
+                self.until("the removal of the server", lambda: self._are_gone(self.made["server"]))
+                self.made["server"].clear()
+        raise AssertionError("starts is at least 1")
+
+    def _start(self, image: Any, flavor: Any, port: Any) -> Any:
         with self.step("start a server"):
             server = self._keep(
                 "server",
@@ -358,9 +385,7 @@ class Proof:
                     networks=[{"port": port.id}],
                 ),
             )  # fmt: skip
-            server = self.until("the start", lambda: self._active(server))
-        with self.step("read a login in the console log"):
-            return server, self._login(server)
+            return self.until("the start", lambda: self._active(server))
 
     def _flavor(self) -> Any:
         wanted = self.settings.flavor
@@ -406,12 +431,23 @@ class Proof:
             raise ProofError((fault or {}).get("message", "the server is in state ERROR"))
         return server if server.status == "ACTIVE" else None
 
+    def _power_state(self, server: Any) -> Any:
+        return self.cloud.compute.get_server(server.id).power_state
+
     def _console(self, server: Any) -> str:
         self.report.console = self.cloud.compute.get_server_console_output(server)["output"] or ""
         return self.report.console
 
     def _login(self, server: Any) -> str:
-        text = self.until("a login", lambda: LOGIN.search(self._console(server)) and self.report.console)
+        def ask() -> str | None:
+            before = self.report.console
+            if LOGIN.search(self._console(server)):
+                return self.report.console
+            if self.report.console == before and (state := self._power_state(server)) in STOPPED:
+                raise StoppedError(f"the hypervisor has it {STOPPED[state]}, and nobody asked for that")
+            return None
+
+        text = self.until("a login", ask)
         if not (found := HOST_KEY.search(text)):
             raise ProofError("the console shows a login, and no SSH host key of our guest before it")
         return found[1]

@@ -39,6 +39,7 @@ class Cloud(http.server.ThreadingHTTPServer):
         self.console = "seedcloud-guest: host key ssh-ed25519 AAAA\nguest login: \n"
         self.screen = "http://127.0.0.1:9/vnc.html?path=/"
         self.server_state: dict[str, Any] = {"status": "ACTIVE"}
+        self.stopped = 0  # so many servers are stopped by their hypervisor before they print anything
         self.servers_stay = False
         self.hypervisors = [{"id": 1, "hypervisor_hostname": "node2", "state": "up", "status": "enabled"}]
         self.add("networks", name="public", mtu=1500, **{"router:external": True}, project_id="admin")
@@ -235,14 +236,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "flavors":
             return self.crud(kind, "flavor", [word for word in rest if word != "detail"], {}, given, 200)
         if rest[1:] == ["action"]:
-            return self.answer(200, {"output": server.console})
+            lost = server.kept[kind][rest[0]]["OS-EXT-STS:power_state"] != 1
+            return self.answer(200, {"output": "" if lost else server.console})
         if rest[1:] == ["remote-consoles"]:
             return self.answer(200, {"remote_console": {"type": "novnc", "protocol": "vnc", "url": server.screen}})
         if self.command == "DELETE" and server.servers_stay:
             return self.answer(204)
         if self.command == "POST":
-            return self.answer(202, {"server": server.add(kind, name=given["server"]["name"], **server.server_state,
-                                                          **{"OS-EXT-SRV-ATTR:hypervisor_hostname": "node2"})})  # fmt: skip
+            state = {
+                "OS-EXT-SRV-ATTR:hypervisor_hostname": "node2",
+                "OS-EXT-STS:power_state": 3 if server.stopped else 1,
+            }
+            server.stopped = max(0, server.stopped - 1)
+            return self.answer(
+                202, {"server": server.add(kind, name=given["server"]["name"], **server.server_state, **state)}
+            )
         return self.crud(kind, "server", [word for word in rest if word != "detail"], {}, given, 202)
 
 

@@ -65,7 +65,7 @@ def prove(
     settings = {
         "cloud": "overcloud", "clouds_file": str(folder / "clouds.yaml"), "image": folder / "guest.img", "prefix": "test-proof",
         "external_network": None, "cidr": "172.31.255.0/24", "dns": [], "flavor": {"ram": 256, "vcpus": 1, "disk": 1},
-        "timeout": 1, "folder": folder / "proof",
+        "timeout": 1, "starts": 1, "folder": folder / "proof",
     } | more  # fmt: skip
     report, fault, remaining = proof.prove(proof.Settings(**settings), "1a2b3c", check)
     assert cloud_peer.PASSWORD not in f"{report} {fault} {remaining} {(folder / 'proof/progress').read_text()}"
@@ -198,6 +198,21 @@ def test_a_cloud_that_does_not_come_to_an_end(
     assert (remaining, cloud.left) == ([], set())
     if breaks is no_login:
         assert report.console == "GRUB loading\n"
+
+
+@pytest.mark.usefixtures("programs", "screen")
+@pytest.mark.parametrize(("starts", "lost"), [(1, 1), (2, 2), (3, 2)])
+def test_an_instance_that_its_hypervisor_stops(cloud: cloud_peer.Cloud, tmp_path: Path, starts: int, lost: int) -> None:
+    """As QEMU does after an internal error of KVM: told at once, and tried again where that is allowed."""
+    cloud.stopped = lost
+    report, fault, remaining = prove(cloud, tmp_path, timeout=60, starts=starts)
+    steps = [step["step"] for step in report.steps]
+    assert sum(step.startswith("lose the instance (read a login") for step in steps) == min(lost, starts - 1)
+    if starts > lost:
+        assert fault is None and steps.count("start a server") == lost + 1
+    else:
+        assert fault and "the hypervisor has it paused, and nobody asked for that (see the end of" in fault
+    assert (remaining, cloud.left) == ([], set())
 
 
 @pytest.mark.parametrize(

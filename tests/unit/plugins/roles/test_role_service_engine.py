@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,33 +19,58 @@ import yaml
 TOP = Path(__file__).parents[4]
 
 
-@pytest.mark.parametrize("controllers", [["node1"], []])
-@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
-def test_a_lost_controller_ends_the_run(tmp_path: Path, controllers: list[str]) -> None:
+def two_nodes(folder: Path, node1: dict[str, Any]) -> Path:
+    """An inventory with this machine as the seed and as node2."""
     inventory = yaml.safe_load((TOP / "tests/golden/two_nodes/hosts.yml").read_text())
     children = inventory["all"]["children"]
     nodes = children["seedcloud_nodes"]["children"]
-    seed = children["seedcloud_seed"]["hosts"]["seed1"]
-    seed |= {
+    children["seedcloud_seed"]["hosts"]["seed1"] |= {
         "ansible_connection": "local",
         "ansible_python_interpreter": "/usr/bin/python3",
-        "seed_root": str(tmp_path),
+        "seed_root": str(folder),
     }
-    nodes["seedcloud_controllers"]["hosts"]["node1"] |= {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    nodes["seedcloud_controllers"]["hosts"]["node1"] |= node1
     nodes["seedcloud_computes"]["hosts"]["node2"] |= {"ansible_connection": "local", "nova_virt_type": "qemu"}
-    hosts = tmp_path / "hosts.json"
+    hosts = folder / "hosts.json"
     hosts.write_text(json.dumps(inventory))
-    # memcached has nothing for a compute node: nothing of this machine is looked at.
-    services = json.dumps({"service_engine_services": ["memcached"]})
-    limit = ["seed1", "node2", *controllers]
-    done = subprocess.run(
-        ["ansible-playbook", TOP / "playbooks/deploy_services.yml", "-i", hosts, "-e", services, "-l", ",".join(limit)],
+    return hosts
+
+
+def deploy(hosts: Path, *services: str, limit: list[str]) -> str:
+    """What deploy_services says."""
+    more = json.dumps({"service_engine_services": services})
+    return subprocess.run(
+        ["ansible-playbook", TOP / "playbooks/deploy_services.yml", "-i", hosts, "-e", more, "-l", ",".join(limit)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
         env=os.environ | {"ANSIBLE_NOCOLOR": "1"},
-    )
-    assert ("mended (see above): node1" in done.stdout) == bool(controllers), done.stdout
-    assert ("PLAY [Make the network of the floating IPs]" in done.stdout) != bool(controllers), done.stdout
-    assert ("unreachable=1" in done.stdout) == bool(controllers)
+    ).stdout
+
+
+@pytest.mark.parametrize("controllers", [["node1"], []])
+@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
+def test_a_lost_controller_ends_the_run(tmp_path: Path, controllers: list[str]) -> None:
+    hosts = two_nodes(tmp_path, {"ansible_host": "127.0.0.1", "ansible_port": 1})
+    # memcached has nothing for a compute node: nothing of this machine is looked at.
+    said = deploy(hosts, "memcached", limit=["seed1", "node2", *controllers])
+    assert ("mended (see above): node1" in said) == bool(controllers), said
+    assert ("PLAY [Make the network of the floating IPs]" in said) != bool(controllers), said
+    assert ("unreachable=1" in said) == bool(controllers)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("memcached") is not None, reason="memcached would be configured")
+def test_what_failed_leaves_a_support_bundle(tmp_path: Path) -> None:
+    """With a controller that lacks the service's package: its reason, a tarball, and the end of the run."""
+    said = deploy(two_nodes(tmp_path, {"ansible_connection": "local"}), "memcached", limit=["seed1", "node1", "node2"])
+    assert "packages are not installed: memcached" in said, said
+    [bundle] = (tmp_path / "support").glob("*-node1.tar.gz")
+    assert f"Apply the plan: failed, for the reason above. What may tell more: {bundle} on seed1" in said, said
+    assert "mended (see above): node1" in said and "PLAY [Make the network of the floating IPs]" not in said, said
+    with tarfile.open(bundle) as tar:
+        names = tar.getnames()
+        text = b"".join(stream.read() for member in tar if (stream := tar.extractfile(member)))
+    assert any("node1" in name for name in names), names
+    secrets = json.loads((tmp_path / "secrets/secrets.json").read_text())
+    assert not [name for name, value in secrets.items() if str(value).encode() in text]
