@@ -49,6 +49,11 @@ options:
     description: The folder in which the host remembers what its units were started with and which steps were done.
     type: path
     default: /var/lib/seedcloud/applied
+  progress:
+    description:
+      - The action plugin gives it. What is changed is told, a line each, in a file below C(/run/seedcloud) that is named by
+        this word, and printed while the module runs.
+    type: str
 attributes:
   check_mode:
     description: Compares and changes nothing.
@@ -113,6 +118,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.seedcloud.openstack.plugins.module_utils._apply.apply import Applier
+from ansible_collections.seedcloud.openstack.plugins.module_utils._apply.progress import Progress, progress_file
 from ansible_collections.seedcloud.openstack.plugins.module_utils._apply.records import Records
 from ansible_collections.seedcloud.openstack.plugins.module_utils._apply.system import ApplyError, Vault
 
@@ -124,6 +130,7 @@ SPEC: dict[str, Any] = {
     "patience": {"type": "float", "default": 1.0},
     "workers": {"type": "int", "default": 0},
     "records": {"type": "path", "default": "/var/lib/seedcloud/applied"},
+    "progress": {"type": "str"},
 }
 
 
@@ -149,7 +156,8 @@ def main() -> None:
     vault = Vault(module.params["secrets"])
     try:
         records = Records(Path(module.params["records"]), write=not module.check_mode)
-        with records.turn():
+        token = module.params["progress"]
+        with records.turn(), Progress(Path(progress_file(token)) if token else None).told() as progress:
             applier = Applier(
                 json.loads(module.params["plan"]),
                 vault,
@@ -157,6 +165,7 @@ def main() -> None:
                 check=module.check_mode,
                 patience=module.params["patience"],
                 workers=module.params["workers"],
+                tell=progress.tell,
             )
             result = report(applier, applier.run(module.params["phase"]), vault)
     except (ApplyError, OSError) as error:

@@ -35,12 +35,14 @@ class Applier:
         check: bool,
         patience: float = 1,
         workers: int = 0,
+        tell: Callable[[str, Outcome], None] = lambda name, outcome: None,
     ) -> None:
         self.plan = plan
         self.vault = vault
         self.records = records
         self.check = check
         self.workers = workers or max(4, 2 * (os.cpu_count() or 1))
+        self.tell = tell
         self.diffs: list[dict[str, str]] = []
         self.restarted: list[str] = []
         self._lock = threading.Lock()
@@ -86,7 +88,7 @@ class Applier:
             "identity": self._identity,
             "ready": self._ready,
         }
-        outcomes = run_graph(nodes, lambda node: kinds[node["kind"]](node), workers=self.workers)
+        outcomes = run_graph(nodes, lambda node: kinds[node["kind"]](node), self.workers, self.tell)
         if self._to_enable:  # in one call: systemd reads all its units again after each
             self._systemd.do("enable", sorted(self._to_enable))
         return outcomes

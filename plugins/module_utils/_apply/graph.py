@@ -35,10 +35,15 @@ def heights(nodes: Sequence[Node]) -> dict[str, int]:
     return {name: height(name) for name in waiters}
 
 
-def run_graph(nodes: Sequence[Node], apply: Callable[[Node], Outcome], workers: int) -> dict[str, Outcome]:
+def run_graph(
+    nodes: Sequence[Node],
+    apply: Callable[[Node], Outcome],
+    workers: int,
+    tell: Callable[[str, Outcome], None] = lambda name, outcome: None,
+) -> dict[str, Outcome]:
     """What became of each node, at most `workers` at a time; what most wait for is taken first.
 
-    After a failure, what depends on it is not reached; the rest goes on.
+    After a failure, what depends on it is not reached; the rest goes on. `tell` hears of each that has ended.
     """
     rank = heights(nodes)
     waiting = {node["id"]: node for node in sorted(nodes, key=lambda node: -rank[node["id"]])}
@@ -69,5 +74,7 @@ def run_graph(nodes: Sequence[Node], apply: Callable[[Node], Outcome], workers: 
             if not running:
                 continue
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                outcomes[running.pop(future)] = future.result()
+                name = running.pop(future)
+                outcomes[name] = future.result()
+                tell(name, outcomes[name])
     return outcomes
