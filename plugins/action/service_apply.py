@@ -45,14 +45,16 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         name = "seedcloud.openstack.service_apply"
         if self._task.check_mode:
-            return result | self._execute_module(module_name=name, task_vars=task_vars)
+            result |= self._execute_module(module_name=name, task_vars=task_vars)
+            return result
         token, done = secrets.token_hex(8), threading.Event()
         host = str((task_vars or {}).get("inventory_hostname", ""))
         reader = threading.Thread(target=self._follow, args=(host, progress_file(token), done), daemon=True)
         reader.start()
         try:
             args = {**self._task.args, "progress": token}
-            return result | self._execute_module(module_name=name, module_args=args, task_vars=task_vars)
+            result |= self._execute_module(module_name=name, module_args=args, task_vars=task_vars)
+            return result
         finally:
             done.set()
             reader.join(_POLL + 5)
@@ -86,6 +88,7 @@ class ActionModule(ActionBase):
 def _for_people(host: str, line: str) -> str:
     try:
         told = json.loads(line)
-        return f"{host}  {f'+{told["at"]:.0f}s':>7}  {told['name']}: {told['what']} ({told['seconds']:.0f} s)"
+        at = f"+{told['at']:.0f}s"
+        return f"{host}  {at:>7}  {told['name']}: {told['what']} ({told['seconds']:.0f} s)"
     except (ValueError, TypeError, KeyError):
         return f"{host}  {line}"

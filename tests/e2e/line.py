@@ -287,12 +287,15 @@ def invocations(names: list[str]) -> dict[tuple[str, str], str]:
 def change_one_option(names: list[str]) -> None:
     """An option of one service, changed: its unit is restarted and nothing else."""
     before = invocations(names)
+    option = json.dumps({"glance_config_overrides": {"DEFAULT": {"limit_param_default": 26}}})
+    code, output = run_stage("plan", "-e", option)
+    told = output.rpartition("Tell which units deploy_services would restart")[2]
+    check(code == 0 and "+limit_param_default = 26" in output, "plan shows the difference", output)
+    check(set(re.findall(r"[\w-]+\.service", told)) == {"glance-api.service"}, "plan tells the restart", told)
+    check(invocations(names) == before, "plan restarts nothing")
     started = time.monotonic()
-    code, output = run_stage(
-        "deploy_services", "-e", json.dumps({"glance_config_overrides": {"DEFAULT": {"limit_param_default": 26}}})
-    )
-    seconds = time.monotonic() - started
-    check(code == 0, f"one option was changed in {seconds:.0f} s", output)
+    code, output = run_stage("deploy_services", "-e", option)
+    check(code == 0, f"one option was changed in {time.monotonic() - started:.0f} s", output)
     after = invocations(names)
     moved = sorted({unit for unit in before.keys() | after.keys() if before.get(unit) != after.get(unit)})
     check({unit for _node, unit in moved} == {"glance-api.service"}, f"only Glance's API was restarted: {moved}")
@@ -320,6 +323,11 @@ def main(aio: bool) -> None:
         with demo.LOG.open("a") as log:
             demo.install_artifact(demo.Show(log))
         (demo.DEMO / "empty").mkdir(exist_ok=True)
+        code, output = run_stage("deploy_overcloud", "--check")
+        check(
+            code == 0 and not SEED_ROOT.exists(), "--check of the line on a rack that is dark changes nothing", output
+        )
+        check("node1: order, boot from the network" in output, "it tells what would be done", output)
         for stage in ("check", "deploy_seed", "build_images"):
             code, output = run_stage(stage)
             check(code == 0, stage, output)

@@ -63,5 +63,5 @@ class Progress:
         assert self._path is not None
         with self._lock:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            with open(descriptor, "a", encoding="utf-8") as stream:
+            with os.fdopen(descriptor, "a", encoding="utf-8") as stream:
                 stream.write(text)
