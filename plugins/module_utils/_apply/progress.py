@@ -24,7 +24,7 @@ def progress_file(token: str) -> str:
 
 
 class Progress:
-    """A file that others may read: what is changed, never how."""
+    """A file that others may read: what is changed, never how. Without a path nobody is told."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -34,12 +34,10 @@ class Progress:
     @contextlib.contextmanager
     def told(self) -> Iterator[Progress]:
         """While this lasts, `tell` is heard. Files of earlier runs go."""
-        if self._path is None:
-            yield self
-            return
-        self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for old in self._path.parent.glob("apply-*.jsonl"):
-            old.unlink(missing_ok=True)
+        if self._path is not None:
+            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            for old in self._path.parent.glob("apply-*.jsonl"):
+                old.unlink(missing_ok=True)
         self._write("")
         try:
             yield self
@@ -49,18 +47,18 @@ class Progress:
     def tell(self, name: str, outcome: Mapping[str, Any]) -> None:
         """A node of the graph has ended; one that changed nothing is not worth a line."""
         failed = bool(outcome.get("failed"))
-        if self._path is None or not (failed or outcome.get("changed")):
-            return
-        line = {
-            "at": round(time.monotonic() - self._begun, 1),
-            "name": name,
-            "what": "failed" if failed else outcome.get("action", "done"),
-            "seconds": outcome.get("seconds", 0.0),
-        }
-        self._write(json.dumps(line) + "\n")
+        if failed or outcome.get("changed"):
+            line = {
+                "at": round(time.monotonic() - self._begun, 1),
+                "name": name,
+                "what": "failed" if failed else outcome.get("action", "done"),
+                "seconds": outcome.get("seconds", 0.0),
+            }
+            self._write(json.dumps(line) + "\n")
 
     def _write(self, text: str) -> None:
-        assert self._path is not None
+        if self._path is None:
+            return
         with self._lock:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             with os.fdopen(descriptor, "a", encoding="utf-8") as stream:
