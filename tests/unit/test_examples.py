@@ -99,3 +99,9 @@ def test_what_was_proven_is_proven_anew_when_the_inventory_changes(
     for host in changed:
         changed[host]["nova_config_overrides"] = {"DEFAULT": {"cpu_allocation_ratio": 4.0}}
     assert proof_inputs(changed, groups) != before
+
+
+def test_the_readme_copies_what_is_there() -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    copied = re.findall(r"cp -r \S+/ansible_collections/seedcloud/openstack/(\S+)", readme)
+    assert [EXAMPLES.parent / path for path in copied] == [EXAMPLES]
