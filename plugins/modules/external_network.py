@@ -108,11 +108,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if not sdk.HAS_OPENSTACK:
-        module.fail_json(msg=missing_required_lib("openstacksdk"))
     given = module.params
+    unborn = module.check_mode and sdk.not_there_yet(given["clouds_file"])
+    if not (unborn or sdk.HAS_OPENSTACK):
+        module.fail_json(msg=missing_required_lib("openstacksdk"))
     try:
-        changes = external.ensure(sdk.connect(given["cloud"], given["clouds_file"]), given, module.check_mode)
+        cloud = None if unborn else sdk.connect(given["cloud"], given["clouds_file"])
+        changes = external.all_of_it(given) if cloud is None else external.ensure(cloud, given, module.check_mode)
     except (external.NetworkError, OSError) as exc:
         module.fail_json(msg=str(exc))
     except sdk.FAULTS as exc:

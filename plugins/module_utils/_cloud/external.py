@@ -37,6 +37,15 @@ def difference(item: Any, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in wanted.items() if getattr(item, key) != value}
 
 
+def all_of_it(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What `ensure` changes where there is nothing yet."""
+    wanted = {"network": wanted_network(spec), "subnet": wanted_subnet(spec)}
+    return {
+        kind: {"before": None, "after": {"name": spec["name"], **fixed, **loose}}
+        for kind, (fixed, loose) in wanted.items()
+    }
+
+
 def ensure(cloud: Any, spec: Mapping[str, Any], check: bool) -> dict[str, Any]:
     """Make it so. Returns what changed, as before and after."""
     network_api = cloud.network
@@ -48,9 +57,9 @@ def ensure(cloud: Any, spec: Mapping[str, Any], check: bool) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     network = found[0] if found else None
     if network is None:
-        changes["network"] = {"before": None, "after": {"name": name, **fixed, **loose}}
         if check:
-            return changes
+            return all_of_it(spec)
+        changes["network"] = all_of_it(spec)["network"]
         given = {key: value for key, value in fixed.items() if value is not None}
         network = network_api.create_network(name=name, **given, **loose)
     else:
@@ -63,7 +72,7 @@ def ensure(cloud: Any, spec: Mapping[str, Any], check: bool) -> dict[str, Any]:
     fixed, loose = wanted_subnet(spec)
     subnet = next(iter(network_api.subnets(network_id=network.id, ip_version=6 if ":" in spec["cidr"] else 4)), None)
     if subnet is None:
-        changes["subnet"] = {"before": None, "after": {"name": name, **fixed, **loose}}
+        changes["subnet"] = all_of_it(spec)["subnet"]
         if not check:
             version = 6 if ":" in spec["cidr"] else 4
             network_api.create_subnet(name=name, network_id=network.id, ip_version=version, **fixed, **loose)

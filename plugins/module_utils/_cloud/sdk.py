@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 try:
@@ -21,7 +22,12 @@ except ImportError:
     FAULTS = ()
     HAS_OPENSTACK = False
 
-__all__ = ["FAULTS", "HAS_OPENSTACK", "connect", "exceptions"]
+__all__ = ["FAULTS", "HAS_OPENSTACK", "connect", "exceptions", "not_there_yet"]
+
+
+def not_there_yet(clouds_file: str | None) -> bool:
+    """Whether a run that acted would have made the way to this cloud before: there is no library, or no such file."""
+    return not HAS_OPENSTACK or (clouds_file is not None and not Path(clouds_file).exists())
 
 
 def connect(cloud: str, clouds_file: str | None) -> Any:
