@@ -142,9 +142,11 @@ seconds:
   sample: 93.4
 """
 
+import contextlib
 import fcntl
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -172,6 +174,15 @@ def arguments() -> dict[str, dict[str, object]]:
     }
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The folder, for one proof at a time."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
 def main() -> None:
     """Prove, and say what was seen."""
     module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
@@ -183,7 +194,6 @@ def main() -> None:
         module.fail_json(msg=f"starts is {given['starts']}: at least 1 instance has to be started")
     begun = time.monotonic()
     folder = Path(given["folder"])
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = proof.Settings(
         **{
             name: given[name]
@@ -193,12 +203,11 @@ def main() -> None:
         flavor={**FLAVOR, **{name: size for name, size in given["flavor"].items() if size is not None}},
         folder=folder,
     )
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            module.fail_json(msg=f"another proof holds {folder}/lock")
-        report, fault, remaining = proof.prove(settings, secrets.token_hex(3), check=module.check_mode)
+    try:
+        with contextlib.nullcontext() if module.check_mode else alone(folder):
+            report, fault, remaining = proof.prove(settings, secrets.token_hex(3), check=module.check_mode)
+    except BlockingIOError:
+        module.fail_json(msg=f"another proof holds {folder}/lock")
     result = {
         "changed": bool(remaining),
         "steps": report.steps,

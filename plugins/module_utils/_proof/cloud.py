@@ -200,8 +200,8 @@ def labelled(items: Items, prefix: str) -> Items:
 class Proof:
     """One run."""
 
-    def __init__(self, cloud: Any, settings: Settings, run: str) -> None:
-        self.cloud, self.settings = cloud, settings
+    def __init__(self, cloud: Any, settings: Settings, run: str, check: bool = False) -> None:
+        self.cloud, self.settings, self.check = cloud, settings, check
         self.name = f"{settings.prefix}-{run}"
         self.report = Report()
         self.made: Items = {kind: {} for kind in KINDS}
@@ -224,6 +224,8 @@ class Proof:
         self._progress(f"{name}: {seconds} s")
 
     def _progress(self, line: str) -> None:
+        if self.check:
+            return
         with (self.settings.folder / "progress").open("a", encoding="utf-8") as stream:
             stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
@@ -526,8 +528,9 @@ def _ok(argv: list[str]) -> bool:
 def prove(settings: Settings, run: str, check: bool = False) -> tuple[Report, str | None, list[str]]:
     """The proof, and the removal of what it made whatever came of it: report, fault, what remains."""
     cloud = connect(settings.cloud, settings.clouds_file)
-    proof = Proof(cloud, settings, run)
-    (settings.folder / "progress").unlink(missing_ok=True)
+    proof = Proof(cloud, settings, run, check)
+    if not check:
+        (settings.folder / "progress").unlink(missing_ok=True)
     try:
         with proof.step("sign in"):
             cloud.authorize()

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.seedcloud.openstack.plugins.modules import cloud_proof, external_network, guest_image
+from ansible_collections.seedcloud.openstack.tests.unit.plugins.module_utils import cloud_peer
 
 PLANTED = "pl4nted-s3cret"
 
@@ -77,6 +78,16 @@ def test_one_proof_at_a_time(clouds: tuple[Path, int], tmp_path: Path) -> None:
         result = run(cloud_proof, {"clouds_file": str(clouds[0]), "image": "/nowhere", "folder": str(folder)})
     assert result["failed"] is True
     assert "another proof" in result["msg"]
+
+
+def test_cloud_proof_in_check_mode_signs_in_and_writes_nothing(tmp_path: Path) -> None:
+    clouds = tmp_path / "clouds.yaml"
+    arguments = {"clouds_file": str(clouds), "image": "/nowhere", "folder": str(tmp_path / "proof")}
+    with cloud_peer.serve() as cloud:
+        clouds.write_text(cloud.clouds())
+        result = run(cloud_proof, arguments | {"_ansible_check_mode": True})
+    assert (result["changed"], [step["step"] for step in result["steps"]]) == (False, ["sign in"])
+    assert list(tmp_path.iterdir()) == [clouds]
 
 
 def test_guest_image_is_foretold_and_not_built_in_check_mode(tmp_path: Path) -> None:
