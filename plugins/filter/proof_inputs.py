@@ -9,10 +9,11 @@ DOCUMENTATION = r"""
 name: proof_inputs
 author: [The seedcloud.openstack authors (@seedcloud)]
 version_added: 0.1.0
-short_description: Hash everything that a proof of the cloud stands for
+short_description: Hash what the controller knows of that a proof of the cloud stands for
 description:
   - A hash over the node records, the networks, every public variable of this collection's roles that a host has,
-    and the collection's own files. A proof need not be repeated while it stays the same.
+    and the collection's own files. A proof need not be repeated while it and the images stay the same.
+  - The images are on the seed, where the role C(verify) looks at them.
   - Variables are taken as they are written, not templated, so that secrets are neither needed nor seen.
 positional: groups
 options:
@@ -33,6 +34,7 @@ EXAMPLES = r"""
   vars:
     verify_stamp: /var/lib/seedcloud/stamps/verify.json
     verify_stamp_inputs: "{{ hostvars | seedcloud.openstack.proof_inputs(groups) }}"
+    verify_stamp_files: [/var/lib/seedcloud/stamps/images.json]
 """
 
 RETURN = r"""

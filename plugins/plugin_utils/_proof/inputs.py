@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""What a proof was made of: the inventory, and the collection that deployed it."""
+"""What a proof was made of, as far as the controller has it: the inventory, and the collection that deployed it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def collection_digest(root: Path = ROOT) -> str:
 def proof_inputs(
     resolved: Any, raw: Mapping[str, Mapping[str, Any]], names: Iterable[str], collection: str, skipped: str = "verify_"
 ) -> str:
-    """One hash over all that could make another cloud. The proof's own options make none."""
+    """One hash over all of it that could make another cloud. The proof's own options make none."""
     known = sorted(name for name in names if not name.startswith(skipped))
     chosen = {host: {name: given[name] for name in known if name in given} for host, given in sorted(raw.items())}
     data = json.dumps([resolved, chosen, collection], sort_keys=True, default=str)

@@ -9,12 +9,18 @@ import http.server
 import itertools
 import json
 import re
+import shutil
+import socket
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+QEMU = shutil.which("qemu-system-x86_64")
 PROJECT = "5eedc10d00000000000000000000feed"
 PASSWORD = "pl4nted-s3cret"
 SERVICES = {"identity": "/identity/v3", "compute": "/compute/v2.1", "network": "/network", "image": "/image"}
@@ -264,3 +270,39 @@ def serve() -> Iterator[Cloud]:
         finally:
             cloud.shutdown()
             thread.join()
+
+
+@contextmanager
+def screen(cloud: Cloud) -> Iterator[None]:
+    """A real machine's screen behind a real websocket."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    vnc = f"127.0.0.1:0,to=99,websocket=127.0.0.1:{port}"
+    argv = [str(QEMU), "-accel", "tcg", "-m", "16", "-display", "none", "-vnc", vnc, "-nic", "none"]
+    machine = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    cloud.screen = f"http://127.0.0.1:{port}/vnc.html?path=/"
+    try:
+        for _unused in range(500):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield
+    finally:
+        machine.kill()
+        machine.wait()
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    """A program in a folder that comes first in PATH."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def guest(folder: Path) -> None:
+    """Programs in place of ping and ssh, for nobody has the floating IP. The proof lies beside their folder."""
+    program(folder, "ping", '[ "$5" = 203.0.113.107 ]')
+    known = 'grep -q "^203.0.113.107 ssh-ed25519 AAAA" "${0%/bin/*}/proof/known_hosts"'
+    program(folder, "ssh", f'{known} && echo "guest 6.12.0 1442"')

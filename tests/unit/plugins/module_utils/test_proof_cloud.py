@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,6 @@ import pytest
 from ansible_collections.seedcloud.openstack.plugins.module_utils._proof import cloud as proof
 from ansible_collections.seedcloud.openstack.tests.unit.plugins.module_utils import cloud_peer
 
-QEMU = shutil.which("qemu-system-x86_64")
 ERROR = {
     "forbidden": {"code": 403, "message": "Quota exceeded for cores: Requested 1, but already used 20 of 20 cores"}
 }
@@ -41,18 +37,9 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[cloud_peer.Cloud]:
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Programs in place of ping and ssh: nobody has the floating IP."""
     folder = tmp_path / "bin"
-    folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-
-    def write(name: str, script: str) -> None:
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
-
-    write("ping", '[ "$5" = 203.0.113.107 ]')
-    write(
-        "ssh", 'grep -q "^203.0.113.107 ssh-ed25519 AAAA" "${0%/bin/*}/proof/known_hosts" && echo "guest 6.12.0 1442"'
-    )
-    return write
+    cloud_peer.guest(folder)
+    return functools.partial(cloud_peer.program, folder)
 
 
 def prove(
@@ -75,26 +62,10 @@ def prove(
 
 @pytest.fixture
 def screen(cloud: cloud_peer.Cloud) -> Iterator[None]:
-    """A real machine's screen behind a real websocket."""
-    if QEMU is None:
+    if cloud_peer.QEMU is None:
         pytest.skip("needs qemu-system-x86")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    vnc = f"127.0.0.1:0,to=99,websocket=127.0.0.1:{port}"
-    argv = [QEMU, "-accel", "tcg", "-m", "16", "-display", "none", "-vnc", vnc, "-nic", "none"]
-    machine = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-    cloud.screen = f"http://127.0.0.1:{port}/vnc.html?path=/"
-    try:
-        for _unused in range(500):
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.02)
+    with cloud_peer.screen(cloud):
         yield
-    finally:
-        machine.kill()
-        machine.wait()
 
 
 @pytest.mark.usefixtures("programs", "screen")

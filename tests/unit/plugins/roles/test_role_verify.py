@@ -1,0 +1,73 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""The role verify against a small cloud: what it takes where, what it leaves there, and when it proves again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.seedcloud.openstack.tests.unit.plugins.module_utils import cloud_peer
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(cloud_peer.QEMU is None, reason="needs qemu-system-x86")]
+
+SIGN_IN = "POST /identity/v3/auth/tokens"
+
+
+class Estate:
+    """Two hosts, which are both this machine, and what the role is told."""
+
+    def __init__(self, folder: Path, cloud: cloud_peer.Cloud) -> None:
+        self.folder, self.proof = folder, folder / "proof"
+        (folder / "clouds.yaml").write_text(cloud.clouds())
+        (folder / "guest.img").write_bytes(b"guest")
+        cloud_peer.guest(folder / "bin")
+        # Nobody becomes root, and nothing is installed: the tests' own Python has it.
+        host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
+        inventory = {"all": {"hosts": {"seed": host, "elsewhere": host}}}
+        (folder / "hosts.json").write_text(json.dumps(inventory))
+        play = {"hosts": "seed", "gather_facts": False, "roles": ["seedcloud.openstack.verify"]}
+        (folder / "play.json").write_text(json.dumps([play]))
+        self.vars: dict[str, Any] = {
+            "__verify_packages": [],
+            "verify_clouds_file": str(folder / "clouds.yaml"),
+            "verify_folder": str(self.proof),
+            "verify_image": str(folder / "guest.img"),
+            "verify_timeout": 60,
+        }
+
+    def run(self, *arguments: str, rc: int = 0) -> str:
+        done = subprocess.run(
+            ["ansible-playbook", "-i", "hosts.json", "play.json", "-e", json.dumps(self.vars), *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PATH": f"{self.folder}/bin:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == rc, done.stdout
+        assert cloud_peer.PASSWORD not in done.stdout
+        return done.stdout
+
+
+def test_a_proof_is_made_again_when_what_it_stands_for_changes(tmp_path: Path) -> None:
+    with cloud_peer.serve() as cloud, cloud_peer.screen(cloud):
+        estate = Estate(tmp_path, cloud)
+        images = tmp_path / "images.json"
+        estate.vars |= {"verify_stamp": str(tmp_path / "stamp.json"), "verify_stamp_inputs": "an inventory"}
+        estate.vars |= {"verify_stamp_files": [str(images), str(tmp_path / "absent")]}
+        images.write_text("one")
+        estate.run()
+        for content, proves in (("one", False), ("another", True)):
+            images.write_text(content)
+            cloud.asked.clear()
+            estate.run("--check")
+            assert (SIGN_IN in cloud.asked) == proves, content
