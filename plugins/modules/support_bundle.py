@@ -34,6 +34,11 @@ options:
     description: Commands to run, as lists of arguments, by the name of their output in the bundle. Nothing may change the host.
     type: dict
     default: {}
+  units_since:
+    description:
+      - From when on, as C(journalctl --since) reads it, the journals of units that failed, do not come up or had to be
+        started again are taken, each on its own. None of them without it.
+    type: str
   secrets:
     description:
       - Values that must not be in the bundle.
@@ -102,6 +107,7 @@ from ansible_collections.seedcloud.openstack.plugins.module_utils._support impor
     pack,
     read_files,
     run_commands,
+    unit_journals,
     unpack,
 )
 
@@ -122,6 +128,8 @@ def collect(params: dict[str, Any]) -> Iterator[Member]:
     """Yield all that goes into the bundle."""
     yield from read_files(params["files"], params["limit"])
     yield from run_commands(params["commands"], params["limit"])
+    if since := params["units_since"]:
+        yield from run_commands(unit_journals(since), params["limit"])
     for host, content in sorted(params["parts"].items()):
         yield from unpack(base64.b64decode(content), host)
 
@@ -141,6 +149,7 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "str", "default": []},
             "commands": {"type": "dict", "default": {}},
+            "units_since": {"type": "str"},
             "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "secret_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
             "parts": {"type": "dict", "default": {}},

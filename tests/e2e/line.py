@@ -331,6 +331,7 @@ def fail_a_stage() -> None:
     assert found
     members = ssh(f"tar --list --file {found[1]}").splitlines()
     check(len(members) > 5, f"the support bundle has {len(members)} files")
+    check("var/lib/lab/consoles/node1.log" in members, "the consoles are in it", "\n".join(members))
 
 
 def main(aio: bool) -> None:

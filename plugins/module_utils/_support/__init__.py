@@ -15,6 +15,8 @@ from pathlib import Path
 
 MASK = "********"
 COMMAND_SECONDS = 60
+# On stdout: blocks of KEY=VALUE, an empty line between them.
+UNITS = ["systemctl", "show", "--property=Id,ActiveState,NRestarts", "*"]
 
 # A key that names a secret, then its value: INI, YAML, JSON, environment, command line.
 _KEY = re.compile(
@@ -86,6 +88,28 @@ def run_commands(commands: dict[str, list[str]], limit: int) -> Iterator[Member]
         except (OSError, subprocess.TimeoutExpired) as error:
             text = f"{error}\n"
         yield Member(f"commands/{name}.txt", text)
+
+
+def troubled_units() -> list[str]:
+    """Units that failed, are not up yet, or were started again by systemd because they ended. None without systemd."""
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # a library
+            UNITS, check=False, capture_output=True, text=True, timeout=COMMAND_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    units = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.stdout.split("\n\n")]
+    return sorted(
+        unit["Id"]
+        for unit in units
+        if unit.get("ActiveState") in ("failed", "activating") or unit.get("NRestarts", "0") != "0"
+    )
+
+
+def unit_journals(since: str) -> dict[str, list[str]]:
+    """Commands that print the journal of each troubled unit: in the whole one a busy host's other words push them out."""
+    journal = ["journalctl", "--no-pager", "--output=short-iso", f"--since={since}"]
+    return {f"journal-{unit}": [*journal, f"--unit={unit}"] for unit in troubled_units()}
 
 
 def pack(members: Iterable[Member], secrets: Iterable[str], *, time: float) -> bytes:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -15,10 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.seedcloud.openstack.plugins.module_utils._support import MASK, mask
 from ansible_collections.seedcloud.openstack.plugins.modules import support_bundle
 
 PLANTED = "pl4nted-s3cret"
+TOP = Path(__file__).parents[4]
+ROLE = yaml.safe_load((TOP / "roles/support_bundle/vars/main.yml").read_text())
+SEED_FILES = [
+    "nodes/node1/order.json",
+    "nodes/node1/journal.jsonl",
+    "nodes/node1/access/3.jsonl",
+    "nodes/node1/dhcp/3.jsonl",
+    "nodes/node1/reports/3/0123/0001.json",
+    "dhcp/hosts/node1",
+    "stamps/images.json",
+]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +73,7 @@ def test_known_values_are_masked_wherever_they_stand() -> None:
     assert mask(f"argv: ipmitool -P {PLANTED}", [PLANTED]) == f"argv: ipmitool -P {MASK}"
 
 
-def run(arguments: dict[str, Any]) -> dict[str, Any]:
+def run(arguments: dict[str, Any], **environment: str) -> dict[str, Any]:
     """Run the module as Ansible does: as a program of its own."""
     done = subprocess.run(
         [sys.executable, support_bundle.__file__],
@@ -67,6 +81,7 @@ def run(arguments: dict[str, Any]) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=True,
+        env=os.environ | environment,
     )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -124,3 +139,67 @@ def test_a_long_log_keeps_its_end(tmp_path: Path) -> None:
     assert text.endswith(" end")
     assert "begin" not in text
     assert "bytes are left out" in text
+
+
+def test_a_failing_unit_is_heard_on_a_busy_host(tmp_path: Path) -> None:
+    """The whole journal is too long to hold its words; a unit that does well has no journal of its own."""
+    units = (
+        ("good.service", "active", 0),
+        ("dead.service", "failed", 0),
+        ("loop.service", "active", 7),
+        ("slow.mount", "activating", None),
+    )
+    shown = "\n\n".join(
+        f"Id={name}\nActiveState={state}" + ("" if restarts is None else f"\nNRestarts={restarts}")
+        for name, state, restarts in units
+    )  # fmt: skip
+    (tmp_path / "shown").write_text(shown)
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\ncat {tmp_path}/shown\n")
+    (tmp_path / "journalctl").write_text(f'#!/bin/sh\necho "$@" password={PLANTED}\n[ $# -gt 3 ] || seq 9999\n')
+    for program in ("systemctl", "journalctl"):
+        (tmp_path / program).chmod(0o755)
+    asked = {"units_since": "-1d", "commands": {"journal": ["journalctl"]}, "limit": 100}
+    inside = members(base64.b64decode(run(asked, PATH=f"{tmp_path}:{os.environ['PATH']}")["content"]))
+    assert "password" not in inside.pop("commands/journal.txt")
+    assert inside == {
+        f"commands/journal-{unit}.txt": f"--no-pager --output=short-iso --since=-1d --unit={unit} password={MASK}\n"
+        for unit in ("dead.service", "loop.service", "slow.mount")
+    }
+
+
+def test_without_systemd_there_are_no_units_to_ask_about(tmp_path: Path) -> None:
+    assert run({"units_since": "-1d"}, PATH=str(tmp_path))["members"] == []
+
+
+def planted(root: Path, files: dict[str, str], patterns: list[str]) -> set[str]:
+    """What the patterns find of these files, all of which hold a secret that must not come out."""
+    for name, text in files.items():
+        path = root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\npassword = {PLANTED}\n")
+    assert not [pattern for pattern in patterns if pattern.endswith("**")], "Python 3.13 finds files by it, older none"
+    inside = members(base64.b64decode(run({"files": [f"{root}/{pattern}" for pattern in patterns]})["content"]))
+    assert PLANTED not in "".join(inside.values())
+    return {name.removeprefix(str(root).lstrip("/")).lstrip("/") for name in inside}
+
+
+def test_the_seed_s_state_is_in_it(tmp_path: Path) -> None:
+    patterns = [line.replace("{{ support_bundle_seed_root }}/", "") for line in ROLE["__support_bundle_seed_files"]]
+    assert planted(tmp_path, dict.fromkeys(SEED_FILES, ""), patterns) == set(SEED_FILES)
+
+
+def test_whatever_is_configured_on_a_node_is_in_it(tmp_path: Path) -> None:
+    """All files of the golden plans below /etc but those that are nothing but secrets."""
+    plans = [yaml.safe_load(path.read_text()) for path in (TOP / "tests/golden").glob("*/*.plan.yml")]
+    files = [file for plan in plans for step in plan["graph"] for file in step.get("files", []) if "content" in file]
+    configured = {file["path"].lstrip("/"): str(file["content"]) for file in files if file["path"].startswith("/etc/")}
+    secret = {name for name in configured if re.search(r"-keys/|/definitions\.d/", name)}
+    assert planted(tmp_path, configured, ROLE["__support_bundle_node_files"]) == configured.keys() - secret
+
+
+def test_the_lab_names_the_consoles_that_its_machines_write() -> None:
+    lab = TOP / "roles/lab"
+    written = re.search(r'^CONSOLES = Path\("(.+)"\)$', (lab / "files/rack/usr/local/lib/lab/bmc.py").read_text(), re.M)
+    assert written
+    told = f"support_bundle_console_logs: [{written[1]}/*.log]"
+    assert told in (lab / "templates/hosts.yml.j2").read_text()
