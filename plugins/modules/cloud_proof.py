@@ -85,7 +85,7 @@ requirements:
   - ssh, ssh-keygen and ping
 attributes:
   check_mode:
-    description: In check mode it signs in, and makes nothing.
+    description: In check mode it signs in, and makes nothing; a cloud that is not there yet is left alone.
     support: full
   diff_mode:
     description: There is nothing to show.
@@ -150,7 +150,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.seedcloud.openstack.plugins.module_utils._cloud.sdk import HAS_OPENSTACK
+from ansible_collections.seedcloud.openstack.plugins.module_utils._cloud.sdk import HAS_OPENSTACK, not_there_yet
 from ansible_collections.seedcloud.openstack.plugins.module_utils._proof import cloud as proof
 
 FLAVOR = {"ram": 256, "vcpus": 1, "disk": 1}
@@ -186,6 +186,8 @@ def alone(folder: Path) -> Iterator[None]:
 def main() -> None:
     """Prove, and say what was seen."""
     module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
+    if module.check_mode and not_there_yet(module.params["clouds_file"]):
+        module.exit_json(changed=False, steps=[], seen={}, console="", remaining=[], seconds=0.0)
     for there, library in ((HAS_OPENSTACK, "openstacksdk"), (proof.HAS_WEBSOCKET, "websocket-client")):
         if not there:
             module.fail_json(msg=missing_required_lib(library))

@@ -527,7 +527,10 @@ def _ok(argv: list[str]) -> bool:
 
 def prove(settings: Settings, run: str, check: bool = False) -> tuple[Report, str | None, list[str]]:
     """The proof, and the removal of what it made whatever came of it: report, fault, what remains."""
-    cloud = connect(settings.cloud, settings.clouds_file)
+    try:
+        cloud = connect(settings.cloud, settings.clouds_file)
+    except FAULTS as exc:
+        return Report(), f"{settings.clouds_file or 'clouds.yaml'}: {exc}", []
     proof = Proof(cloud, settings, run, check)
     if not check:
         (settings.folder / "progress").unlink(missing_ok=True)

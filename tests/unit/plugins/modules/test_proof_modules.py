@@ -94,3 +94,17 @@ def test_guest_image_is_foretold_and_not_built_in_check_mode(tmp_path: Path) -> 
     result = run(guest_image, {"folder": str(tmp_path / "guest"), "_ansible_check_mode": True})
     assert result["changed"] is True
     assert not list(tmp_path.glob("guest/*.img"))
+
+
+@pytest.mark.parametrize("module", [external_network, cloud_proof])
+def test_a_run_that_only_looks_passes_a_cloud_that_is_not_there_yet(module: Any, tmp_path: Path) -> None:
+    """A run that acted would have made the way to it before."""
+    own: dict[Any, dict[str, Any]] = {
+        external_network: {"cidr": "203.0.113.0/24"},
+        cloud_proof: {"image": str(tmp_path / "image"), "folder": str(tmp_path / "proof")},
+    }
+    arguments = own[module] | {"clouds_file": str(tmp_path / "clouds.yaml")}
+    result = run(module, arguments | {"_ansible_check_mode": True})
+    assert not result.get("failed"), result
+    assert result["changed"] is (module is external_network)
+    assert run(module, arguments)["failed"] is True
