@@ -36,6 +36,8 @@ INVENTORY = LAB / "inventory"
 COLLECTIONS = DEMO / "collections"
 COLLECTION = COLLECTIONS / "ansible_collections/seedcloud/openstack"
 LOG = DEMO / "demo.log"
+REPORT = DEMO / "report.json"
+REPORT_BUILT = DEMO / "report-built.json"  # of the last run that changed something: the next one does not
 SSH_CONFIG = DEMO / "ssh_config"
 CLOUDS = DEMO / "clouds.yaml"
 
@@ -61,7 +63,7 @@ class Stage:
     name: str
     started: float
     seconds: float = 0.0
-    changed: bool = False
+    changed: list[str] = field(default_factory=list)  # the tasks that changed something
     proved: bool = False
 
 
@@ -140,8 +142,8 @@ class Follower:
             if state == "included" and "/verify/tasks/prove.yml" in rest and self.show.stages:
                 self.show.stages[-1].proved = True
             elif state == "changed":
-                if self.show.stages:
-                    self.show.stages[-1].changed = True
+                if self.show.stages and self.task not in self.show.stages[-1].changed:
+                    self.show.stages[-1].changed.append(self.task)
                 told = f"   {host}: {self.task}"
                 if told != self.told:  # a loop's items are in the log
                     self.show.say(told)
@@ -306,7 +308,8 @@ def report(show: Show, memory: Memory, changed: dict[str, int]) -> None:
         "commands": commands,
         "log": str(LOG),
     }
-    (DEMO / "report.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    for file in (REPORT, *([REPORT_BUILT] if any(changed.values()) else [])):
+        file.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     proof = next((s for s in show.stages if s.name == "verify_overcloud"), None)
     lines = ["", "What was built"]
     lines += [f"  {name:8} {address}" for name, address in data["nodes"].items()]

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""Figures of the rack that `make demo` made: its stages, metal to SSH, and deploy_services again, changed and unchanged.
+"""Figures of the rack that `make demo` made: the demos, metal to SSH, and deploy_services again, changed and unchanged.
 
 Metal to SSH is from a node's power-on to the first SSH answer of the deployed system, as the journal on the seed has it.
 Runs of deploy_services are the median of --runs; the option that is changed is put back.
@@ -22,25 +22,38 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests/e2e"), str(TOP / "tools")]
 import demo
 import line
+from figures import figure
+
+GIB = 1 << 30
+HOPS = ("powered_on", "claim_taken", "image_written", "ssh_up")
 
 
-def moments(events: list[dict[str, Any]], node: str, name: str) -> list[float]:
-    """When an event of a node was received, in seconds since the epoch."""
-    return sorted(
-        datetime.fromisoformat(event.get("received", event["time"])).timestamp()
-        for event in events
-        if (event["node"], event["event"]) == (node, name)
-    )
+def metal_to_ssh(events: list[dict[str, Any]], name: str) -> tuple[float, float] | None:
+    """Seconds from power-on to SSH, and of them from claim to written, in a node's last deployment that came so far."""
+    times: dict[int, dict[str, float]] = {}
+    for event in events:
+        if event["node"] == name and event["event"] in HOPS:
+            moment = datetime.fromisoformat(event.get("received", event["time"])).timestamp()
+            hops = times.setdefault(event["generation"], {})
+            # A generation may be powered on again, and a report may come twice.
+            hops[event["event"]] = min(moment, hops.get(event["event"], moment))
+    whole = [hops for _generation, hops in sorted(times.items()) if len(hops) == len(HOPS)]
+    if not whole:
+        return None
+    on, claimed, written, up = (whole[-1][hop] for hop in HOPS)
+    return up - on, written - claimed
 
 
-def metal_to_ssh(names: list[str]) -> None:
-    events = line.journal()
-    for name in names:
-        on, wrote, written, up = (
-            moments(events, name, event) for event in ("powered_on", "claim_taken", "image_written", "ssh_up")
-        )
-        write = written[-1] - wrote[-1]
-        print(f"  {name}: metal to SSH {up[-1] - on[0]:.0f} s, of it claim to written {write:.0f} s")
+def tell_demo(title: str, report: dict[str, Any]) -> None:
+    """A demo's stages beside their budgets, and the whole beside the target of what it was: cold, with images, or a second."""
+    built = any("Build the golden image" in stage["changed"] for stage in report["stages"])
+    changed = sum(report["changed"].values())
+    kind, most = ("cold", 1800) if built else ("with images in the cache", 1200) if changed else ("nothing to do", 180)
+    print(f"  {title}, {kind}: {changed} tasks changed something")
+    for stage in report["stages"]:
+        figure(f"  {stage['name']}", stage["seconds"], "s", most=stage["budget"])
+    figure("  together", report["seconds"], "s", most=most)
+    figure("  memory in use", report["memory_peak"] / GIB, "GiB", most=14)
 
 
 def deploy(option: dict[str, Any]) -> float:
@@ -58,18 +71,22 @@ def main() -> None:
     if not demo.INVENTORY.exists():
         print("  there is no rack: run `make demo` first")
         return
-    report = json.loads((demo.DEMO / "report.json").read_text())
-    for stage in report["stages"]:
-        print(f"  {stage['name']}: {stage['seconds']:.0f} s (budget {stage['budget']} s, changed: {stage['changed']})")
-    print(f"  the whole demo: {report['seconds']:.0f} s, memory in use at most {report['memory_peak'] / 2**30:.1f} GiB")
-    metal_to_ssh(sorted(report["nodes"]))
+    report = json.loads(demo.REPORT.read_text())
+    if demo.REPORT_BUILT.exists() and not any(report["changed"].values()):
+        tell_demo("the last demo that built something", json.loads(demo.REPORT_BUILT.read_text()))
+    tell_demo("the last demo", report)
+    events = line.journal()
+    for name in sorted(report["nodes"]):
+        if took := metal_to_ssh(events, name):
+            print(f"  {name}: metal to SSH {took[0]:.0f} s, of it claim to written {took[1]:.0f} s")
     same = statistics.median(deploy({}) for _unused in range(options.runs))
     changes = (
         {"glance_config_overrides": {"DEFAULT": {"limit_param_default": n}}} for n in range(26, 26 + options.runs)
     )
     changed = statistics.median(deploy(option) for option in changes)
     deploy({})
-    print(f"  deploy_services: unchanged {same:.1f} s, one option changed {changed:.1f} s (target 60 s)")
+    print(f"  deploy_services, unchanged: {same:.1f} s")
+    figure("deploy_services, one option changed", changed, "s", most=60)
 
 
 if __name__ == "__main__":

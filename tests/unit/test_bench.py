@@ -1,0 +1,81 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""What the benchmarks make of what they are given."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+
+import rack
+from figures import figure
+
+
+def event(generation: int, name: str, second: int, **more: Any) -> dict[str, Any]:
+    return {
+        "node": "node1",
+        "generation": generation,
+        "event": name,
+        "time": f"2026-11-22T19:00:{second:02}.000Z",
+    } | more
+
+
+FIRST = [event(1, name, second) for name, second in zip(rack.HOPS, (1, 5, 10, 20), strict=True)]
+SECOND = [event(2, name, second) for name, second in zip(rack.HOPS, (30, 33, 40, 45), strict=True)]
+
+
+def test_metal_to_ssh_is_within_one_generation() -> None:
+    assert rack.metal_to_ssh([*SECOND, *FIRST], "node1") == (15, 7)
+
+
+def test_a_deployment_that_did_not_come_to_its_end_has_no_figure() -> None:
+    assert rack.metal_to_ssh([*FIRST, *SECOND[:3]], "node1") == (19, 5)
+    assert rack.metal_to_ssh(SECOND[1:], "node1") is None
+    assert rack.metal_to_ssh(FIRST, "node2") is None
+
+
+def test_a_second_power_on_and_the_seeds_clock() -> None:
+    events = [*FIRST, event(1, "powered_on", 15), event(1, "ssh_up", 59, received="2026-11-22T19:00:19.000Z")]
+    assert rack.metal_to_ssh(events, "node1") == (18, 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "said"),
+    [
+        (1.999, {"most": 2}, "  it: 2 s (at most 2)\n"),
+        (2.5, {"most": 2}, "  it: 2.5 s (at most 2)  MISSED\n"),
+        (0.8, {"least": 0.8}, "  it: 0.8 s (at least 0.8)\n"),
+        (0.79, {"least": 0.8}, "  it: 0.79 s (at least 0.8)  MISSED\n"),
+    ],
+)
+def test_a_miss_is_said(capsys: pytest.CaptureFixture[str], value: float, bounds: dict[str, float], said: str) -> None:
+    figure("it", value, "s", **bounds)
+    assert capsys.readouterr().out == said
+
+
+def demo(changed: int, seconds: float, *tasks: str) -> dict[str, Any]:
+    stage = {"name": "build_images", "seconds": seconds, "budget": 420, "changed": list(tasks)}
+    return {"stages": [stage], "seconds": seconds, "changed": {"seed": changed}, "memory_peak": 15 << 30}
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (demo(2, 2000, "Build the golden image"), "together: 2000 s (at most 1800)  MISSED"),
+        (demo(1, 1100, "Build the ramdisk"), "together: 1100 s (at most 1200)\n"),
+        (demo(0, 200), "together: 200 s (at most 180)  MISSED"),
+    ],
+)
+def test_each_kind_of_demo_has_its_target(
+    capsys: pytest.CaptureFixture[str], report: dict[str, Any], said: str
+) -> None:
+    rack.tell_demo("a demo", report)
+    told = capsys.readouterr().out
+    assert said in told
+    assert "memory in use: 15 GiB (at most 14)  MISSED" in told
