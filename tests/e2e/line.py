@@ -335,6 +335,7 @@ def main(aio: bool) -> None:
     make("demo", *rack)
     report = json.loads((demo.DEMO / "report.json").read_text())
     names = sorted(report["nodes"])
+    check(report["proof"] == "ran", "the first demo proved the cloud")
     paste_commands(report)
     if not aio:
         judge_image(report)
@@ -342,6 +343,8 @@ def main(aio: bool) -> None:
     make("demo", *rack)
     second = json.loads((demo.DEMO / "report.json").read_text())
     check(sum(second["changed"].values()) == 0, f"the second demo changed nothing: {second['changed']}")
+    told = (demo.DEMO / "report.txt").read_text()
+    check(second["proof"] == "skipped" and demo.PROOF_SKIPPED in told, "it skipped the proof and said so", told)
     say(f"the second demo took {second['seconds']} s")
     change_one_option(names)
     if not aio:
