@@ -54,5 +54,5 @@ test-all: ## All there is: also what takes hours
 lint sanity importer unit integration validate molecule e2e e2e-aio: ## One part of them
 	@tools/test $@
 
-bench: deps ## The benchmarks (tests/bench); figures on standard output
-	@for bench in tests/bench/{bmc_power,image_write,rack}.py; do echo "==> $$bench"; $(RUN) python $$bench || exit 1; done
+bench: ## The benchmarks (tests/bench), figures beside their targets; those of the rack after `make demo`
+	@tools/test $@

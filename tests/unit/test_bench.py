@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 
+import image_write
 import rack
+import ramdisk_rig
 from figures import figure
 
 
@@ -79,3 +82,29 @@ def test_each_kind_of_demo_has_its_target(
     told = capsys.readouterr().out
     assert said in told
     assert "memory in use: 15 GiB (at most 14)  MISSED" in told
+
+
+def test_without_images_image_write_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEEDCLOUD_BUILT", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["image_write.py"])
+    image_write.main()
+    assert "no ramdisks were built: run `make demo`" in capsys.readouterr().out
+
+
+def test_machines_boot_the_newest_that_the_lab_has_or_has_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEEDCLOUD_BUILT", raising=False)
+    monkeypatch.setattr(ramdisk_rig, "TOP", tmp_path)
+    lab, kept = (tmp_path / ".cache" / name for name in ("lab/rack/var/lib/seedcloud/http", "lab-cache/built"))
+    for age, path in enumerate([kept / "images/b", kept / "images/a", kept / "images/c", lab / "images/d"]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = path.with_suffix(".raw.zst")
+        image.touch()
+        os.utime(image, (0, 1000 - age))
+    assert ramdisk_rig.newest_image().name == "d.raw.zst", "what the lab has goes first"
+    ramdisk_rig.newest_image().unlink()
+    assert ramdisk_rig.newest_image().name == "b.raw.zst"
+    monkeypatch.setenv("SEEDCLOUD_BUILT", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no images"):
+        ramdisk_rig.newest_image()
