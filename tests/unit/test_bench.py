@@ -108,3 +108,10 @@ def test_machines_boot_the_newest_that_the_lab_has_or_has_kept(tmp_path: Path, m
     monkeypatch.setenv("SEEDCLOUD_BUILT", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="no images"):
         ramdisk_rig.newest_image()
+
+
+def test_tasks_are_those_of_the_busiest_node() -> None:
+    recap = "seed : ok=30 changed=0 unreachable=0 failed=0 skipped=9 rescued=0 ignored=0\n" + "".join(
+        f"node{n} : ok={n} changed=0 unreachable=0 failed=0 skipped=3 rescued=0 ignored=0\n" for n in (7, 8, 6)
+    )
+    assert rack.tasks(recap, ["node6", "node7", "node8"]) == 11
