@@ -36,6 +36,8 @@ INVENTORY = LAB / "inventory"
 COLLECTIONS = DEMO / "collections"
 COLLECTION = COLLECTIONS / "ansible_collections/seedcloud/openstack"
 LOG = DEMO / "demo.log"
+REPORT = DEMO / "report.json"
+REPORT_BUILT = DEMO / "report-built.json"  # of the last run that changed something: the next one does not
 SSH_CONFIG = DEMO / "ssh_config"
 CLOUDS = DEMO / "clouds.yaml"
 
@@ -50,6 +52,7 @@ BUDGETS = {
     "deploy_services": 540,
     "verify_overcloud": 240,
 }
+PROOF_SKIPPED = "The proof was not run again: nothing has changed since it passed. `make verify` runs it."
 
 
 class Failed(Exception):
@@ -61,7 +64,7 @@ class Stage:
     name: str
     started: float
     seconds: float = 0.0
-    changed: bool = False
+    changed: list[str] = field(default_factory=list)  # the tasks that changed something
     proved: bool = False
 
 
@@ -140,8 +143,8 @@ class Follower:
             if state == "included" and "/verify/tasks/prove.yml" in rest and self.show.stages:
                 self.show.stages[-1].proved = True
             elif state == "changed":
-                if self.show.stages:
-                    self.show.stages[-1].changed = True
+                if self.show.stages and self.task not in self.show.stages[-1].changed:
+                    self.show.stages[-1].changed.append(self.task)
                 told = f"   {host}: {self.task}"
                 if told != self.told:  # a loop's items are in the log
                     self.show.say(told)
@@ -230,6 +233,13 @@ def inventory() -> dict[str, Any]:
     return dict(yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"])
 
 
+def seed_root() -> str:
+    """The folder of all state on the seed."""
+    everything = inventory()
+    seed = everything["children"]["seedcloud_seed"]["hosts"]["seed"]
+    return str((everything["vars"] | seed).get("seed_root", "/var/lib/seedcloud"))
+
+
 def seed_ssh() -> list[str]:
     everything = inventory()
     seed = everything["children"]["seedcloud_seed"]["hosts"]["seed"]
@@ -255,8 +265,7 @@ def write_access() -> dict[str, str]:
     """Write what the user's own shell needs to get in, and return the commands."""
     everything = inventory()
     variables, children = everything["vars"], everything["children"]
-    root = children["seedcloud_seed"]["hosts"]["seed"].get("seed_root", "/var/lib/seedcloud")
-    seed = children["seedcloud_seed"]["hosts"]["seed"]
+    seed, root = children["seedcloud_seed"]["hosts"]["seed"], seed_root()
     nodes = children["seedcloud_nodes"]["hosts"]
     known = DEMO / "known_hosts"
     keys = [(LAB / "ssh/known_hosts").read_text(encoding="ascii")]
@@ -288,7 +297,7 @@ def api() -> str:
 def report(show: Show, memory: Memory, changed: dict[str, int]) -> None:
     show.leave()
     commands = write_access()
-    stamp = json.loads(from_seed("/var/lib/seedcloud/stamps/images.json"))
+    stamp = json.loads(from_seed(f"{seed_root()}/stamps/images.json"))
     nodes = inventory()["children"]["seedcloud_nodes"]["hosts"]
     data = {
         "nodes": {name: node["node_networks"]["provisioning"]["address"] for name, node in nodes.items()},
@@ -299,6 +308,7 @@ def report(show: Show, memory: Memory, changed: dict[str, int]) -> None:
             {"name": s.name, "seconds": round(s.seconds, 1), "budget": BUDGETS[s.name], "changed": s.changed}
             for s in show.stages
         ],
+        "proof": "ran" if any(stage.proved for stage in show.stages) else "skipped",
         "seconds": round(time.monotonic() - show.started, 1),
         "changed": changed,
         "memory_peak": memory.peak,
@@ -306,8 +316,8 @@ def report(show: Show, memory: Memory, changed: dict[str, int]) -> None:
         "commands": commands,
         "log": str(LOG),
     }
-    (DEMO / "report.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    proof = next((s for s in show.stages if s.name == "verify_overcloud"), None)
+    for file in (REPORT, *([REPORT_BUILT] if any(changed.values()) else [])):
+        file.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     lines = ["", "What was built"]
     lines += [f"  {name:8} {address}" for name, address in data["nodes"].items()]
     lines += [f"  image    {stamp['golden']}", f"  API      {data['api']}", "", "How long it took, in seconds (budget)"]
@@ -315,8 +325,8 @@ def report(show: Show, memory: Memory, changed: dict[str, int]) -> None:
     total, gib = data["seconds"], 1 << 30
     lines += [f"  {'together':18}{total:7.0f}", f"  memory in use at most {memory.peak / gib:.1f} GiB"]
     lines += [f"  changed: {sum(changed.values())} tasks"]
-    if proof and not proof.proved:
-        lines += ["  The proof was not run again: nothing has changed since it passed. `make verify` runs it."]
+    if data["proof"] == "skipped":
+        lines += [f"  {PROOF_SKIPPED}"]
     lines += ["", "How to get in and out"] + [f"  {what + ':':20} {how}" for what, how in commands.items()]
     text = "\n".join(lines) + "\n"
     (DEMO / "report.txt").write_text(text, encoding="utf-8")

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
 """The agent in its ramdisk, on a real machine with real disks, against a seed that is slow, wrong or away.
 
-SEEDCLOUD_RAMDISK=<folder> pytest tests/e2e/ramdisk_deploy.py
+pytest tests/e2e/ramdisk_deploy.py       (`make machines` runs it; with the ramdisk that the lab has built or kept)
 """
 
 from __future__ import annotations

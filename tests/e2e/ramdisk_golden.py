@@ -2,13 +2,12 @@
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
 """From an empty disk to SSH: the real ramdisk, agent and golden image, by BIOS and by UEFI.
 
-SEEDCLOUD_BUILD=<seed folder with http/images and http/ramdisks> pytest -s tests/e2e/ramdisk_golden.py
+pytest -s tests/e2e/ramdisk_golden.py       (`make machines` runs it; with what the lab has built or kept)
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from agent_image import run
-from ramdisk_rig import TOP, Machine, SeedStandIn, empty_disk, order, powered, serve_image
+from ramdisk_rig import Machine, SeedStandIn, empty_disk, newest_image, newest_ramdisk, order, powered, serve_image
 
 GIB = 1 << 30
 NETWORK = "[Match]\nName=nic0\n[Network]\nDHCP=ipv4\n"
@@ -26,13 +25,13 @@ LINK = "[Match]\nPermanentMACAddress=52:54:00:5e:53:01\nKind=!*\n[Link]\nName=ni
 
 
 @pytest.fixture
-def build() -> Path:
-    return Path(os.environ.get("SEEDCLOUD_BUILD", TOP / ".cache/images"))
+def golden() -> Path:
+    return newest_image()
 
 
 @pytest.fixture
-def seed(build: Path) -> Iterator[SeedStandIn]:
-    stand_in = SeedStandIn(build / "http")
+def seed(golden: Path) -> Iterator[SeedStandIn]:
+    stand_in = SeedStandIn(golden.parents[1])
     yield stand_in
     stand_in.close()
 
@@ -60,9 +59,9 @@ def ssh(machine: Machine, command: str, known_hosts: Path, key: Path) -> str:
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
-def test_from_an_empty_disk_to_ssh(firmware: str, seed: SeedStandIn, build: Path, tmp_path: Path) -> None:
-    stamp = json.loads((build / "stamps/images.json").read_text())
-    image = serve_image(seed.files, seed.files / "images" / f"{stamp['golden']}.json")
+def test_from_an_empty_disk_to_ssh(firmware: str, seed: SeedStandIn, golden: Path, tmp_path: Path) -> None:
+    name = golden.name.removesuffix(".raw.zst")
+    image = serve_image(seed.files, golden.with_name(f"{name}.json"))
     disk = empty_disk(tmp_path / "disk.raw", 20 * GIB)
     key = tmp_path / "key"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
@@ -73,9 +72,7 @@ def test_from_an_empty_disk_to_ssh(firmware: str, seed: SeedStandIn, build: Path
     ]
     keys = [key.with_suffix(".pub").read_text().strip()]
     seed.put_order(order(1, image, files=files, ssh={"user": "debian", "authorized_keys": keys}))
-    machine = Machine(
-        tmp_path, seed.files / "ramdisks" / stamp["ramdisk"], {"S1": disk}, uefi=firmware == "uefi", forward=free_port()
-    )
+    machine = Machine(tmp_path, newest_ramdisk(), {"S1": disk}, uefi=firmware == "uefi", forward=free_port())
     start = time.monotonic()
     with powered(machine, seed):
         seed.wait("agent_started", 400)
@@ -103,7 +100,7 @@ def test_from_an_empty_disk_to_ssh(firmware: str, seed: SeedStandIn, build: Path
                 time.sleep(1)
         print(f"{firmware}: SSH {time.monotonic() - start:.0f} s after power-on")
         assert ssh(machine, "hostname", known, key) == "node1\n"
-        assert json.loads(ssh(machine, "cat /etc/seedcloud/image.json", known, key))["name"] == stamp["golden"]
+        assert json.loads(ssh(machine, "cat /etc/seedcloud/image.json", known, key))["name"] == name
         assert int(ssh(machine, "df -B1 --output=size / | tail -1", known, key)) > 18 * GIB
         assert "nic0" in ssh(machine, "ip -br link", known, key)
         assert len(ssh(machine, "cat /etc/machine-id", known, key)) == 33

@@ -98,14 +98,25 @@ def powered(machine: Machine, seed: SeedStandIn | None) -> Iterator[Machine]:
         machine.stop()
 
 
+def built(kind: str, pattern: str) -> Path:
+    """The newest of what was built, in $SEEDCLOUD_BUILT, else in the lab, else in what the lab before kept in its cache."""
+    lab = [TOP / ".cache/lab/rack/var/lib/seedcloud/http", TOP / ".cache/lab-cache/built"]
+    for folder in [Path(given)] if (given := os.environ.get("SEEDCLOUD_BUILT")) else lab:
+        if found := sorted((folder / kind).glob(pattern), key=lambda path: path.stat().st_mtime):
+            return found[-1]
+    raise FileNotFoundError(
+        f"no {kind} were built: run `make demo`, or let SEEDCLOUD_BUILT name a folder that has them"
+    )
+
+
 def newest_ramdisk() -> Path:
-    """The ramdisk to test: $SEEDCLOUD_RAMDISK, or the newest that was built into .cache/images."""
-    if given := os.environ.get("SEEDCLOUD_RAMDISK"):
-        return Path(given)
-    found = sorted((TOP / ".cache/images/http/ramdisks").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError("no ramdisk: set SEEDCLOUD_RAMDISK, or run tests/e2e/ramdisk_build.py")
-    return found[-1].parent
+    """A folder with vmlinuz and initrd."""
+    return built("ramdisks", "*/manifest.json").parent
+
+
+def newest_image() -> Path:
+    """A golden image (.raw.zst), beside its manifest and map."""
+    return built("images", "*.raw.zst")
 
 
 def empty_disk(path: Path, size: int) -> Path:

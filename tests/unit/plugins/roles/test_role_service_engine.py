@@ -1,12 +1,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""deploy_services, the whole playbook, with a controller that does not answer: nobody waits for it, nothing goes on."""
+"""deploy_services, the whole playbook: a controller that does not answer or fails, and how many tasks it takes."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -74,3 +75,17 @@ def test_what_failed_leaves_a_support_bundle(tmp_path: Path) -> None:
     assert any("node1" in name for name in names), names
     secrets = json.loads((tmp_path / "secrets/secrets.json").read_text())
     assert not [name for name, value in secrets.items() if str(value).encode() in text]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
+def test_the_tasks_are_few_and_do_not_grow_with_the_services(tmp_path: Path) -> None:
+    hosts = two_nodes(tmp_path, {})
+    # Nothing of these is on a compute node.
+    some = ["mariadb", "rabbitmq", "memcached", "loadbalancer", "keystone", "glance", "placement"]
+    few, many = (
+        re.findall(r"^TASK \[(.+)\]", deploy(hosts, *services, limit=["node2"]), re.MULTILINE)
+        for services in (some[:1], some)
+    )
+    assert "service_engine : Apply the plan" in " ".join(few)
+    assert many == few
+    assert len(few) <= 20

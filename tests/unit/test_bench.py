@@ -1,0 +1,117 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
+"""What the benchmarks make of what they are given."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+
+import image_write
+import rack
+import ramdisk_rig
+from figures import figure
+
+
+def event(generation: int, name: str, second: int, **more: Any) -> dict[str, Any]:
+    return {
+        "node": "node1",
+        "generation": generation,
+        "event": name,
+        "time": f"2026-11-22T19:00:{second:02}.000Z",
+    } | more
+
+
+FIRST = [event(1, name, second) for name, second in zip(rack.HOPS, (1, 5, 10, 20), strict=True)]
+SECOND = [event(2, name, second) for name, second in zip(rack.HOPS, (30, 33, 40, 45), strict=True)]
+
+
+def test_metal_to_ssh_is_within_one_generation() -> None:
+    assert rack.metal_to_ssh([*SECOND, *FIRST], "node1") == (15, 7)
+
+
+def test_a_deployment_that_did_not_come_to_its_end_has_no_figure() -> None:
+    assert rack.metal_to_ssh([*FIRST, *SECOND[:3]], "node1") == (19, 5)
+    assert rack.metal_to_ssh(SECOND[1:], "node1") is None
+    assert rack.metal_to_ssh(FIRST, "node2") is None
+
+
+def test_a_second_power_on_and_the_seeds_clock() -> None:
+    events = [*FIRST, event(1, "powered_on", 15), event(1, "ssh_up", 59, received="2026-11-22T19:00:19.000Z")]
+    assert rack.metal_to_ssh(events, "node1") == (18, 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "said"),
+    [
+        (1.999, {"most": 2}, "  it: 2 s (at most 2)\n"),
+        (2.5, {"most": 2}, "  it: 2.5 s (at most 2)  MISSED\n"),
+        (0.8, {"least": 0.8}, "  it: 0.8 s (at least 0.8)\n"),
+        (0.79, {"least": 0.8}, "  it: 0.79 s (at least 0.8)  MISSED\n"),
+    ],
+)
+def test_a_miss_is_said(capsys: pytest.CaptureFixture[str], value: float, bounds: dict[str, float], said: str) -> None:
+    figure("it", value, "s", **bounds)
+    assert capsys.readouterr().out == said
+
+
+def demo(changed: int, seconds: float, *tasks: str) -> dict[str, Any]:
+    stage = {"name": "build_images", "seconds": seconds, "budget": 420, "changed": list(tasks)}
+    return {"stages": [stage], "seconds": seconds, "changed": {"seed": changed}, "memory_peak": 15 << 30}
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (demo(2, 2000, "Build the golden image"), "together: 2000 s (at most 1800)  MISSED"),
+        (demo(1, 1100, "Build the ramdisk"), "together: 1100 s (at most 1200)\n"),
+        (demo(0, 200), "together: 200 s (at most 180)  MISSED"),
+    ],
+)
+def test_each_kind_of_demo_has_its_target(
+    capsys: pytest.CaptureFixture[str], report: dict[str, Any], said: str
+) -> None:
+    rack.tell_demo("a demo", report)
+    told = capsys.readouterr().out
+    assert said in told
+    assert "memory in use: 15 GiB (at most 14)  MISSED" in told
+
+
+def test_without_images_image_write_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEEDCLOUD_BUILT", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["image_write.py"])
+    image_write.main()
+    assert "no ramdisks were built: run `make demo`" in capsys.readouterr().out
+
+
+def test_machines_boot_the_newest_that_the_lab_has_or_has_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEEDCLOUD_BUILT", raising=False)
+    monkeypatch.setattr(ramdisk_rig, "TOP", tmp_path)
+    lab, kept = (tmp_path / ".cache" / name for name in ("lab/rack/var/lib/seedcloud/http", "lab-cache/built"))
+    for age, path in enumerate([kept / "images/b", kept / "images/a", kept / "images/c", lab / "images/d"]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = path.with_suffix(".raw.zst")
+        image.touch()
+        os.utime(image, (0, 1000 - age))
+    assert ramdisk_rig.newest_image().name == "d.raw.zst", "what the lab has goes first"
+    ramdisk_rig.newest_image().unlink()
+    assert ramdisk_rig.newest_image().name == "b.raw.zst"
+    monkeypatch.setenv("SEEDCLOUD_BUILT", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no images"):
+        ramdisk_rig.newest_image()
+
+
+def test_tasks_are_those_of_the_busiest_node() -> None:
+    recap = "seed : ok=30 changed=0 unreachable=0 failed=0 skipped=9 rescued=0 ignored=0\n" + "".join(
+        f"node{n} : ok={n} changed=0 unreachable=0 failed=0 skipped=3 rescued=0 ignored=0\n" for n in (7, 8, 6)
+    )
+    assert rack.tasks(recap, ["node6", "node7", "node8"]) == 11
