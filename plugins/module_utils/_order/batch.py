@@ -14,7 +14,7 @@ from typing import Any
 
 from .._journal.files import node_folder
 from .orders import Held, Lease, Orders, Progress, node_lock, peek, progress
-from .wanted import OrderFault, Wanted, parse_wanted
+from .wanted import OrderFault, Wanted, confirms, parse_wanted
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ def _order(orders: Orders, settings: Settings, wanted: Wanted, lease: Lease | No
     so_far = progress(orders.root, wanted.name, generation) if current else Progress(done=True)
     going_on = so_far.going_on(settings.stalled_after)
     joined = going_on and current is not None and current["fingerprint"] == wanted.fingerprint
+    if current and not so_far.started and confirms(current) and not confirms(wanted.order):
+        joined = False  # nobody has acted on that confirmation yet, and it was taken back
     held = lease is not None and lease.held_by_other(settings.run)
     if lease is not None and held and going_on and not joined:
         # In check mode, too: callers switch nodes off by what it foretells.
@@ -78,7 +80,7 @@ def _order(orders: Orders, settings: Settings, wanted: Wanted, lease: Lease | No
         "last_event": so_far.last_event,
         "claimed_by": so_far.claimed_by,
         # A write that goes on must never see its power cut; before it, another start costs nothing.
-        "needs_boot": not (so_far.powered_on or so_far.agent_seen or so_far.claimed_by),
+        "needs_boot": not so_far.started,
         "diff": _diff(wanted.name, current, after) if not joined else None,
     }
 

@@ -98,6 +98,31 @@ def test_rerun_joins_and_changes_nothing(root: Path) -> None:
     assert order(root, settings=CHECK)["node1"]["changed"] is False
 
 
+CONFIRMED, PLAN = ({"confirmed": digit * 64} for digit in "12")
+
+
+@pytest.mark.parametrize("wipe", [CONFIRMED, PLAN, {"confirmed": None}])
+def test_a_boot_under_way_is_joined_whatever_the_rerun_confirms(root: Path, wipe: dict[str, Any]) -> None:
+    order(root, node(wipe=CONFIRMED))
+    happened(root, "powered_on")
+    before = tree(root)
+    assert order(root, node(wipe=wipe), settings=OTHER)["node1"]["joined"] is True
+    assert tree(root) == before  # the order, too: its agent has read it
+
+
+def test_a_confirmation_taken_back_in_time_wipes_nothing(root: Path) -> None:
+    order(root, node(wipe=CONFIRMED))
+    assert order(root, node(wipe=PLAN))["node1"]["joined"] is True
+    assert order(root, node(wipe={"confirmed": None}))["node1"]["generation"] == 2
+    assert json.loads((root / "awaited/192.0.2.11/order.json").read_text())["wipe"] == {"confirmed": None}
+
+
+def test_the_confirmed_order_is_not_the_refused_one(root: Path) -> None:
+    order(root, node(wipe={"confirmed": None}))
+    happened(root, "wipe_refused", level="error")
+    assert order(root, node(wipe=CONFIRMED))["node1"]["generation"] == 2
+
+
 @pytest.mark.parametrize("event", ["powered_on", "agent", "claim"])
 def test_joined_node_that_is_under_way_is_not_started_again(root: Path, event: str) -> None:
     order(root)

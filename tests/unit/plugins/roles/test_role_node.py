@@ -108,6 +108,29 @@ def test_killed_at_every_event_and_run_again(rack: Callable[..., Rack]) -> None:
     assert node.bmc.calls("power") == ["power 1"]
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["confirmed again", "no longer confirmed"])
+def test_killed_in_a_write_that_a_plan_of_several_confirmed(rack: Callable[..., Rack], kept: bool) -> None:
+    r = rack(2)
+    for node in r.nodes.values():
+        node.holds = ["gpt"]
+    plan = re.search(r"node_wipe_confirm: ([0-9a-f]{64})", r.run(rc=2))
+    assert plan
+    for node in r.nodes.values():
+        r.hosts[node.name]["node_wipe_confirm"] = plan[1]
+        node.hold = {"image_written"}
+    run = r.start()
+    while run.poll() is None and [node.told.count("image_writing") for node in r.nodes.values()] != [2, 2]:
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL, run.communicate()[0]
+    for node in r.nodes.values():
+        if not kept:
+            del r.hosts[node.name]["node_wipe_confirm"]
+        node.hold.clear()
+    r.run()
+    assert [(node.writes, node.cut) for node in r.nodes.values()] == [(1, 0), (1, 0)]
+
+
 def test_two_runs_at_once(rack: Callable[..., Rack]) -> None:
     r = rack(2)
     runs = [r.start() for _unused in range(2)]
