@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
+from ansible_collections.seedcloud.openstack.tests.unit.plugins.module_utils import ipmi_peer
 from ansible_collections.seedcloud.openstack.tests.unit.plugins.node_rack import Rack
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")]
@@ -137,6 +139,35 @@ def test_two_runs_at_once(rack: Callable[..., Rack]) -> None:
     outs = [run.communicate(timeout=1800)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], "\n".join(outs)
     assert [(node.writes, node.cut) for node in r.nodes.values()] == [(1, 0), (1, 0)]
+
+
+def test_a_power_off_that_comes_late_cuts_no_write(rack: Callable[..., Rack]) -> None:
+    """The BMC has no session for one run until the other run has long begun to write, or would have."""
+    r = rack(1)
+    node = r.nodes["node1"]
+    node.hold = {"image_written"}
+    opened, asked = threading.Event(), threading.Event()
+
+    def change(to_bmc: bool, packet: bytes) -> bytes:
+        if to_bmc or opened.is_set() or packet[5] & 0x3F != ipmi_peer.OPEN_SESSION + 1:
+            return packet
+        asked.set()
+        return ipmi_peer.open_session_answer(packet, status=1)  # no session is free
+
+    with ipmi_peer.relayed(node.bmc, change) as relay:
+        r.hosts["node1"]["node_bmc"]["port"] = relay.port
+        late = r.start()
+        assert asked.wait(300)  # it has seen that the node has no order
+        r.hosts["node1"]["node_bmc"]["port"] = node.bmc.port
+        early = r.start()
+        end = time.monotonic() + 30
+        while "claim_taken" not in node.told and time.monotonic() < end:
+            time.sleep(0.05)
+        opened.set()
+        node.hold.clear()
+        outs = [run.communicate(timeout=1800)[0] for run in (late, early)]
+    assert [run.returncode for run in (late, early)] == [0, 0], "\n".join(outs)
+    assert (node.writes, node.cut, r.events("node1").count("ordered")) == (1, 0, 1)
 
 
 def test_inspect_and_plan(rack: Callable[..., Rack]) -> None:
