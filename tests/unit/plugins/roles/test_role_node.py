@@ -170,6 +170,27 @@ def test_a_power_off_that_comes_late_cuts_no_write(rack: Callable[..., Rack]) ->
     assert (node.writes, node.cut, r.events("node1").count("ordered")) == (1, 0, 1)
 
 
+def test_a_node_that_another_run_holds_is_not_ordered_unstopped(rack: Callable[..., Rack]) -> None:
+    """Also when that run lets go of it in time for the order: its power was left alone."""
+    r = rack(2)
+    one, two = r.nodes.values()
+    r.inventory["all"]["vars"]["node_lock_timeout"] = 0
+    lock = r.root / "nodes/node2/lock"
+    lock.parent.mkdir()
+    lock.write_text(f"somebody {time.time() + 3600:.3f}\n")
+    one.bmc.write("power", 1)
+    one.bmc.write("delay", 5)
+    run = r.start()
+    while not one.bmc.calls("power 0") and run.poll() is None:
+        time.sleep(0.01)
+    lock.write_text("")
+    one.bmc.write("delay", 0)
+    out = run.communicate(timeout=1800)[0]
+    assert run.returncode == 2 and re.search(r"fatal: \[node2\].*\(locked\): run somebody acts on it", out), out
+    assert (one.writes, two.bmc.calls()) == (1, [])
+    assert not (r.root / "nodes/node2/order.json").exists()
+
+
 def test_inspect_and_plan(rack: Callable[..., Rack]) -> None:
     """What inspect_nodes finds out, and that plan asks and changes nothing."""
     r = rack(1)
