@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.seedcloud.openstack.plugins.module_utils._build import golden
-from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import BuildError, run
+from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import BuildError, run, scratch_folder
 
 SPEC = golden.Golden("debian13-openstack", "trixie", ["sudo", "linux-image-amd64"], ["ssh.service"], ["console=tty0"])
 STATUS = """\
@@ -144,6 +146,24 @@ def test_the_newest_complete_image_of_these_settings_is_kept(tmp_path: Path) -> 
     assert golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False)["changed"]
     assert not golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False)["changed"]
     assert golden.ensure(tmp_path, SPEC, "", 3, check=True, update=True)["name"] is None
+
+
+@pytest.mark.parametrize("update", [False, True])
+def test_a_build_that_outlived_its_run_is_waited_for(
+    tmp_path: Path, update: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(golden, "build", lambda *_: pytest.fail("built a second time"))
+    if update:
+        publish(tmp_path, "yesterdays", "2026-01-01T00:00:00Z")
+    with ThreadPoolExecutor(1) as pool:
+        with scratch_folder(tmp_path / "images/golden"):
+            rerun = pool.submit(golden.ensure, tmp_path, SPEC, "", 3, check=False, update=update)
+            time.sleep(0.5)
+            assert not rerun.done()
+            publish(tmp_path, "made", "2999-01-01T00:00:00Z")
+        found = rerun.result(30)
+    assert (found["name"], found["built"], found["changed"]) == ("made", False, True)
+    assert json.loads((tmp_path / "stamps/images.json").read_text()) == {"golden": "made"}
 
 
 def test_what_is_missing_is_built_and_published(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.seedcloud.openstack.plugins.module_utils._build import ramdisk
-from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import BuildError, run
+from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import BuildError, run, scratch_folder
 
 SPEC = ramdisk.Ramdisk("agent", "trixie", "linux-image-cloud-amd64", ["virtio_net"])
 TABLE = {
@@ -113,6 +115,24 @@ def test_the_same_folder_gives_the_same_bytes(stage: ramdisk.Stage, tmp_path: Pa
     archive = run(["cpio", "-itv", "--quiet", f"--file={tmp_path}/1/initrd.cpio"])
     assert "-rwxr-xr-x   1 root     root" in next(line for line in archive.splitlines() if line.endswith(" init"))
     assert "usr/bin/relative -> ../lib/real" in archive and "lib -> usr/lib" in archive
+
+
+def test_a_build_that_outlived_its_run_is_waited_for(
+    tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ramdisk, "build", lambda *_: pytest.fail("built a second time"))
+    name = ramdisk.ensure(tmp_path, SPEC, agent, "", check=True)["name"]
+    folder = tmp_path / "http/ramdisks" / name
+    with ThreadPoolExecutor(1) as pool:
+        with scratch_folder(tmp_path / "images/ramdisk"):
+            rerun = pool.submit(ramdisk.ensure, tmp_path, SPEC, agent, "", check=False)
+            time.sleep(0.5)
+            assert not rerun.done()
+            folder.mkdir(parents=True)
+            told = {"name": name, "inputs_hash": SPEC.hash(agent), "files": {}}
+            (folder / "manifest.json").write_text(json.dumps(told))
+        found = rerun.result(30)
+    assert (found["name"], found["built"]) == (name, False)
 
 
 def test_what_is_missing_is_built_once(tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
