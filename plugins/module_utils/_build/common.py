@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from .._image.stage import named_in
+
 
 class BuildError(Exception):
     """A build that cannot go on; its text is for the operator."""
@@ -260,6 +262,25 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return None
+
+
+def succeed(root: Path, kind: str, name: str, known: Mapping[str, Sequence[Path]], keep: Sequence[str] = ()) -> list[str]:
+    """Make `name` the current one, and remove those that nothing names any more; tells which. `known`: each with its
+    paths, the one that makes it known first.
+
+    The one before it stays: a run may have read its name and not have ordered yet.
+    """
+    before = (read_json(root / "stamps/images.json") or {}).get(kind)
+    stamp(root, kind, name)
+    doubtful = set(known) - {name, before, *keep}
+    orders = (path for place in ("nodes/*/order.json", "awaited/*/order.json", "awaited/*/boot/*") for path in root.glob(place))
+    gone = sorted(doubtful - named_in(doubtful, orders))
+    for path in (path for other in gone for path in known[other]):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return gone
 
 
 def stamp(root: Path, kind: str, name: str, check: bool = False) -> bool:

@@ -28,6 +28,7 @@ from .common import (
     run,
     scratch_folder,
     stamp,
+    succeed,
     write_json,
 )
 
@@ -212,7 +213,18 @@ def build(root: Path, scratch: Path, spec: Golden, sources: str, level: int) -> 
     return {**manifest, "seconds": seconds}
 
 
-def ensure(root: Path, spec: Golden, sources: str, level: int, *, check: bool, update: bool) -> Mapping[str, Any]:
+def ours(images: Path) -> dict[str, list[Path]]:
+    """The images that were built here, with their files. What `tftp_image` made of others' has no settings."""
+    return {
+        path.stem: [path, images / f"{path.stem}.map.json", images / f"{path.stem}.raw.zst"]
+        for path in images.glob("*.json")
+        if isinstance(manifest := read_json(path), dict) and "settings_hash" in manifest and manifest["name"] == path.stem
+    }
+
+
+def ensure(
+    root: Path, spec: Golden, sources: str, level: int, *, check: bool, update: bool, keep: Sequence[str] = ()
+) -> Mapping[str, Any]:
     """The image of these settings, built where there is none (or where `update` asks for today's packages)."""
     asked = _now()
 
@@ -220,15 +232,15 @@ def ensure(root: Path, spec: Golden, sources: str, level: int, *, check: bool, u
         found = find(root / "http/images", spec.hash())
         if found is None or (update and found["created"] < asked):
             return None
-        return {**found, "changed": stamp(root, "golden", found["name"], check), "built": False, "seconds": {}}
+        return {**found, "changed": stamp(root, "golden", found["name"], check), "built": False, "removed": [], "seconds": {}}
 
     if found := known():
         return found
     if check:
-        return {"name": None, "changed": True, "built": False, "seconds": {}}
+        return {"name": None, "changed": True, "built": False, "removed": [], "seconds": {}}
     with scratch_folder(root / "images/golden") as scratch:
         if found := known():
             return found
         made = build(root, scratch, spec, sources, level)
-        stamp(root, "golden", made["name"])
-    return {**made, "changed": True, "built": True}
+        removed = succeed(root, "golden", made["name"], ours(root / "http/images"), keep)
+    return {**made, "changed": True, "built": True, "removed": removed}

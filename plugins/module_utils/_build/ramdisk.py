@@ -34,6 +34,7 @@ from .common import (
     run,
     scratch_folder,
     stamp,
+    succeed,
     tree_digest,
     write_json,
 )
@@ -341,15 +342,17 @@ def ensure(root: Path, spec: Ramdisk, agent: Path, sources: str, check: bool) ->
         sizes = {folder / name: entry["size"] for name, entry in found["files"].items()}
         if not all(path.is_file() and path.stat().st_size == size for path, size in sizes.items()):
             return None
-        return {**found, "changed": stamp(root, "ramdisk", found["name"], check), "built": False}
+        return {**found, "changed": stamp(root, "ramdisk", found["name"], check), "built": False, "removed": []}
 
     if found := known():
         return found
     if check:
-        return {"name": folder.name, "changed": True, "built": False}
+        return {"name": folder.name, "changed": True, "built": False, "removed": []}
     with scratch_folder(root / "images/ramdisk") as scratch:
         if found := known():
             return found
         made = build(root, scratch, spec, agent, sources)
-        stamp(root, "ramdisk", made["name"])
-    return {**made, "changed": True, "built": True}
+        # A ramdisk that `tftp_image` staged has no manifest.
+        ours = {path.parent.name: [path, path.parent] for path in folder.parent.glob("*/manifest.json")}
+        removed = succeed(root, "ramdisk", made["name"], ours)
+    return {**made, "changed": True, "built": True, "removed": removed}

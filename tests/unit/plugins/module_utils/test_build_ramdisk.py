@@ -160,6 +160,10 @@ def test_what_is_missing_is_built_once(tmp_path: Path, agent: Path, monkeypatch:
     assert made["size"] == sum((folder / name).stat().st_size for name in ("initrd", "vmlinuz"))
     assert json.loads((tmp_path / "stamps/images.json").read_text()) == {"ramdisk": made["name"]}
     assert not ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)["changed"]
+    newer = [ramdisk.ensure(tmp_path, replace(SPEC, modules=[name]), agent, "", check=False) for name in ("a", "b")]
+    assert [told["removed"] for told in newer] == [[], [made["name"]]]
+    assert not folder.exists() and (folder.parent / newer[0]["name"]).is_dir()
+    folder = folder.parent / ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)["name"]
     (folder / "initrd").write_bytes(b"cut")  # found out by its size, and mended
     assert ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)["built"]
     kernels.append("vmlinuz-6.13")
