@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 import yaml
+from ansible.galaxy.dependency_resolution.versioning import meets_requirements
 
 TOP = Path(__file__).resolve().parent.parent
 ANSIBLE_WHEEL = "ansible==14.5.0"
@@ -33,7 +34,7 @@ def wanted(files: list[Path]) -> dict[str, str]:
 
 
 def from_galaxy(names: dict[str, str], target: Path) -> bool:
-    """Install with ansible-galaxy; False where Galaxy does not answer."""
+    """Install with ansible-galaxy; False, with the reason told, where it cannot."""
     command = ["ansible-galaxy", "collection", "install", "--timeout", "10", "-p", str(target)]
     done = subprocess.run(
         [*command, *(f"{name}:{version}" for name, version in names.items())],
@@ -42,7 +43,9 @@ def from_galaxy(names: dict[str, str], target: Path) -> bool:
         text=True,
     )
     if done.returncode:
-        print("    Galaxy does not answer:", *done.stderr.strip().splitlines()[-1:])
+        lines = done.stderr.strip().splitlines()
+        errors = [line.removeprefix("[ERROR]: ") for line in lines if line.startswith("[ERROR]: ")]
+        print("    ansible-galaxy:", *(errors or lines[-1:])[:1])
     return done.returncode == 0
 
 
@@ -54,20 +57,21 @@ def from_wheel(names: dict[str, str], target: Path) -> None:
         (wheel,) = Path(folder).glob("ansible-*.whl")
         with zipfile.ZipFile(wheel) as archive:
             members = archive.namelist()
-            todo, done = list(names), set()
+            todo, done = list(names.items()), set()
             while todo:
-                name = todo.pop()
-                if name in done:
-                    continue
-                done.add(name)
+                name, version = todo.pop()
                 prefix = f"ansible_collections/{name.replace('.', '/')}/"
                 inside = [member for member in members if member.startswith(prefix)]
                 if not inside:
                     sys.exit(f"deps: {ANSIBLE_WHEEL} holds no collection {name}")
+                info = json.loads(archive.read(f"{prefix}MANIFEST.json"))["collection_info"]
+                if not meets_requirements(info["version"], version):
+                    sys.exit(f"deps: {ANSIBLE_WHEEL} holds {name} {info['version']}, which is not {version}")
+                if name in done:
+                    continue
+                done.add(name)
                 archive.extractall(target, inside)
-                manifest = json.loads((target / prefix / "MANIFEST.json").read_text())
-                info = manifest["collection_info"]
-                todo += info["dependencies"]
+                todo += info["dependencies"].items()
                 print(f"    {name} {info['version']}")
 
 

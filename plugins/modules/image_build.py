@@ -17,6 +17,8 @@ description:
   - Neither a loop device nor a mount is used. C(mmdebstrap), C(mke2fs), C(sfdisk), C(mcopy) and C(zstd) must be there.
   - The image is named by the hash of these parameters and of the versions of all packages in it. Where an image of the same
     parameters exists it is kept, whatever the mirror has by now; see O(update).
+  - After a build, images that were built here before are removed, but for the last one and those that O(keep) or a node's
+    order names.
 attributes:
   check_mode:
     support: full
@@ -84,6 +86,11 @@ options:
     description: Build again with the packages that the mirror has now, also where an image of these parameters exists.
     type: bool
     default: false
+  keep:
+    description: Names of images that are not removed though no node's order names them.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -140,6 +147,12 @@ created:
   returned: when there is an image
   type: str
   sample: "2026-11-22T19:00:00Z"
+removed:
+  description: Older images that were removed, because nothing names them any more.
+  returned: always
+  type: list
+  elements: str
+  sample: [debian13-openstack-ba9876543210]
 seconds:
   description: How long each step took.
   returned: always
@@ -167,6 +180,7 @@ ARGUMENTS = {
     "debconf_answers": {"type": "list", "elements": "str", "default": []},
     "compression_level": {"type": "int", "default": 6},
     "update": {"type": "bool", "default": False},
+    "keep": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -186,8 +200,15 @@ def main() -> None:
     )
     sources = "" if given["apt_sources"] == "host" else given["apt_sources"]
     try:
-        level, update = given["compression_level"], given["update"]
-        image = ensure(Path(given["root"]), spec, sources, level, check=module.check_mode, update=update)
+        image = ensure(
+            Path(given["root"]),
+            spec,
+            sources,
+            given["compression_level"],
+            check=module.check_mode,
+            update=given["update"],
+            keep=given["keep"],
+        )
     except (BuildError, OSError) as error:
         module.fail_json(msg=f"The golden image was not built: {error}")
     module.exit_json(**{key: value for key, value in image.items() if key not in ("packages", "schema")})

@@ -37,10 +37,13 @@ options:
   state:
     description:
       - V(ordered) writes the orders and awaits the nodes.
-      - V(withdrawn) closes what was open for the nodes. They keep their addresses, so that firmware which boots
-        from the network first is told at once to boot from the disk.
+      - V(held) says what V(ordered) would do and writes no order, but keeps other runs from ordering the nodes for
+        O(lease) seconds, unless they join what is going on. For a caller that has to do something before it orders,
+        like switching the nodes off.
+      - V(withdrawn) closes what was open for the nodes, and lets go of what this run held. They keep their addresses,
+        so that firmware which boots from the network first is told at once to boot from the disk.
       - V(absent) also forgets their addresses.
-    choices: [ordered, withdrawn, absent]
+    choices: [ordered, held, withdrawn, absent]
     default: ordered
     type: str
   run:
@@ -58,10 +61,10 @@ options:
         type: str
         required: true
       boot_mac:
-        description: The MAC of the NIC that the node boots from. Required by O(state=ordered).
+        description: The MAC of the NIC that the node boots from. Required by O(state=ordered) and O(state=held).
         type: str
       address:
-        description: The node's IPv4 address on the provisioning network. Required by O(state=ordered).
+        description: The node's IPv4 address on the provisioning network. Required by O(state=ordered) and O(state=held).
         type: str
       firmware:
         description: What the node boots by.
@@ -75,7 +78,7 @@ options:
         description:
           - The order (C(action), C(image), C(root_device), C(wipe), C(files), C(ssh), C(after)), less what this
             module adds.
-          - Required by O(state=ordered).
+          - Required by O(state=ordered) and O(state=held).
         type: dict
       generation:
         description: With O(state=withdrawn) and O(state=absent), leave the node alone unless this is its newest
@@ -86,7 +89,7 @@ options:
     type: str
     default: seedcloud
   lock_timeout:
-    description: Seconds to wait for nodes on which another run is alive with a different order.
+    description: Seconds to wait for nodes on which another run is alive that this one cannot join.
     type: int
     default: 0
   lease:
@@ -162,7 +165,7 @@ nodes:
       claimed_by: null
   contains:
     code:
-      description: One of V(ordered), V(joined), V(withdrawn), V(superseded) (a newer generation than the one
+      description: One of V(ordered), V(held), V(joined), V(withdrawn), V(superseded) (a newer generation than the one
         named), V(locked) (another run is alive on the node), V(bad_order) (the message says what to mend),
         V(seed_error) (a file could not be written).
       type: str
@@ -171,10 +174,10 @@ nodes:
     needs_boot:
       description: Whether the node is still to be started from the network. Never true for a node whose claim is taken.
       type: bool
-      returned: with O(state=ordered)
+      returned: with O(state=ordered) and O(state=held)
       sample: true
     generation:
-      description: The number of the node's newest order.
+      description: The number of the node's newest order; with O(state=held), of the one that V(ordered) would come to.
       type: int
       returned: unless the node failed
       sample: 3
@@ -208,9 +211,10 @@ NODE_SPEC: dict[str, Any] = {
     "order": {"type": "dict"},
     "generation": {"type": "int"},
 }
+ORDERING = ("ordered", "held")  # states that take a whole order
 SPEC: dict[str, Any] = {
     "root": {"type": "path", "default": "/var/lib/seedcloud"},
-    "state": {"type": "str", "default": "ordered", "choices": ["ordered", "withdrawn", "absent"]},
+    "state": {"type": "str", "default": "ordered", "choices": ["ordered", "held", "withdrawn", "absent"]},
     "run": {"type": "str", "required": True},
     "nodes": {"type": "list", "elements": "dict", "required": True, "options": NODE_SPEC},
     "group": {"type": "str", "default": "seedcloud"},
@@ -225,7 +229,7 @@ def _argument_fault(params: dict[str, Any], check_mode: bool) -> str | None:
     run = params["run"]
     if not run.isascii() or not run.isprintable() or " " in run or not 0 < len(run) <= 100:
         return "run: give up to 100 printable characters without white space"
-    keys = ("name", "boot_mac", "address") if params["state"] == "ordered" else ("name",)
+    keys = ("name", "boot_mac", "address") if params["state"] in ORDERING else ("name",)
     for key in keys:
         values = [str(node[key]).lower() for node in params["nodes"]]
         twice = sorted({value for value in values if values.count(value) > 1})
@@ -251,9 +255,14 @@ def main() -> None:
         module.fail_json(msg=f"group {params['group']!r} does not exist; deploy the seed first")
     orders = Orders(Path(params["root"]), gid, Path(params["dhcp_pid_file"]))
     settings = Settings(
-        params["run"], params["lease"], params["lock_timeout"], params["stalled_after"], module.check_mode
+        params["run"],
+        params["lease"],
+        params["lock_timeout"],
+        params["stalled_after"],
+        module.check_mode,
+        hold=params["state"] == "held",
     )
-    if params["state"] == "ordered":
+    if params["state"] in ORDERING:
         nodes = order_nodes(orders, settings, params["nodes"])
     else:
         nodes = withdraw_nodes(orders, settings, params["nodes"], forget=params["state"] == "absent")

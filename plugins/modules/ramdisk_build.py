@@ -15,6 +15,8 @@ description:
   - Builds the kernel and the initial RAM disk that nodes boot from the network, out of Debian packages that are unpacked,
     not installed, and serves them under C(http/ramdisks) of the seed's folder.
   - Neither a loop device nor a mount is used. C(mmdebstrap), C(cpio) and C(zstd) must be there.
+  - After a build, ramdisks that were built here before are removed, but for the last one and those that an order or a boot
+    script of a node names.
   - The ramdisk is named by the hash of these parameters, of the agent and of the builder, and built only when one of them changes.
 attributes:
   check_mode:
@@ -91,6 +93,12 @@ built:
   returned: always
   type: bool
   sample: true
+removed:
+  description: Older ramdisks that were removed, because no node's order or boot script names them any more.
+  returned: always
+  type: list
+  elements: str
+  sample: [agent-ba9876543210]
 kernel:
   description: The kernel's release.
   returned: when there is a ramdisk
@@ -139,7 +147,7 @@ def main() -> None:
     given = module.params
     agent = Path(given["agent"])
     if module.check_mode and not agent.is_dir():
-        module.exit_json(changed=True, built=False, name=None)
+        module.exit_json(changed=True, built=False, removed=[], name=None)
     spec = Ramdisk(
         prefix=given["prefix"],
         suite=given["suite"],

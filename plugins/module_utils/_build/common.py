@@ -13,11 +13,14 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from .._image.stage import named_in
 
 
 class BuildError(Exception):
@@ -205,15 +208,26 @@ def make_tree(spec: Tree, target: Path, scratch: Path) -> None:
 # -- places
 
 
+def _lock(path: Path, file: IO[str], wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise BuildError(f"another build has held {path} for {wait:.0f} s") from error
+        time.sleep(0.5)
+
+
 @contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A folder of this build, removed with it; what a killed build left is removed by the next (the lock is ours)."""
+def scratch_folder(parent: Path, wait: float = 1800.0) -> Iterator[Path]:
+    """A folder of this build, removed with it; what a killed build left is removed by the next (the lock is ours).
+
+    A build goes on when its run is killed. It is waited for, so look again inside: it may have made what was missing.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     with (parent / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BuildError(f"another build holds {parent}/lock") from error
+        _lock(parent / "lock", lock, wait)
         for left in parent.glob("build-*"):
             shutil.rmtree(left)
         folder = Path(tempfile.mkdtemp(prefix="build-", dir=parent))
@@ -248,6 +262,25 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return None
+
+
+def succeed(root: Path, kind: str, name: str, known: Mapping[str, Sequence[Path]], keep: Sequence[str] = ()) -> list[str]:
+    """Make `name` the current one, and remove those that nothing names any more; tells which. `known`: each with its
+    paths, the one that makes it known first.
+
+    The one before it stays: a run may have read its name and not have ordered yet.
+    """
+    before = (read_json(root / "stamps/images.json") or {}).get(kind)
+    stamp(root, kind, name)
+    doubtful = set(known) - {name, before, *keep}
+    orders = (path for place in ("nodes/*/order.json", "awaited/*/order.json", "awaited/*/boot/*") for path in root.glob(place))
+    gone = sorted(doubtful - named_in(doubtful, orders))
+    for path in (path for other in gone for path in known[other]):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return gone
 
 
 def stamp(root: Path, kind: str, name: str, check: bool = False) -> bool:

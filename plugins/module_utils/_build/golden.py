@@ -28,6 +28,7 @@ from .common import (
     run,
     scratch_folder,
     stamp,
+    succeed,
     write_json,
 )
 
@@ -157,65 +158,89 @@ def find(images: Path, settings_hash: str) -> dict[str, Any] | None:
     return max(found, key=lambda manifest: str(manifest["created"]), default=None)
 
 
-def build(root: Path, spec: Golden, sources: str, level: int) -> dict[str, Any]:
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def build(root: Path, scratch: Path, spec: Golden, sources: str, level: int) -> dict[str, Any]:
     """Build and publish below `root`; the manifest. The caller has looked that there is none."""
     images = root / "http/images"
     images.mkdir(parents=True, exist_ok=True)
     clock = [("start", time.monotonic())]
-    with scratch_folder(root / "images/golden") as scratch:
-        need_space(scratch, 10 << 30)
-        tree, raw = scratch / "tree", scratch / "disk.raw"
-        make_tree(
-            Tree(
-                spec.suite, "minbase", sorted(set(spec.packages)), sources, spec.excludes, spec.includes,
-                "".join(line + "\n" for line in spec.debconf), EARLY,
-            ),
-            tree,
-            scratch,
-        )  # fmt: skip
-        clock.append(("packages", time.monotonic()))
-        finish(tree, spec)
-        packages = versions(tree)
-        inputs_hash = digest({"settings": spec.hash(), "packages": packages})
-        name = f"{spec.prefix}-{inputs_hash[:12]}"
-        layout = disk.assemble(tree, raw, scratch, spec.reserve)
-        shutil.rmtree(tree)
-        clock.append(("disk", time.monotonic()))
-        packed = scratch / f"{name}.raw.zst"
-        run(["zstd", "-q", "-T0", f"-{level}", raw, "-o", packed])
-        clock.append(("compress", time.monotonic()))
-        blocks = block_map(raw)
-        manifest = {
-            "schema": 1,
-            "name": name,
-            "settings_hash": spec.hash(),
-            "inputs_hash": inputs_hash,
-            "size": layout.size,
-            "data_size": sum(length for _offset, length in blocks["extents"]),
-            "compressed_size": packed.stat().st_size,
-            "sha256": file_digest(packed),
-            "raw_sha256": file_digest(raw),
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "packages": packages,
-        }
-        clock.append(("hash", time.monotonic()))
-        packed.chmod(0o644)
-        with packed.open("rb") as stream:
-            os.fsync(stream.fileno())
-        packed.replace(images / packed.name)
-        write_json(images / f"{name}.map.json", blocks)
-        write_json(images / f"{name}.json", manifest)  # last: it makes the image known
+    need_space(scratch, 10 << 30)
+    tree, raw = scratch / "tree", scratch / "disk.raw"
+    make_tree(
+        Tree(
+            spec.suite, "minbase", sorted(set(spec.packages)), sources, spec.excludes, spec.includes,
+            "".join(line + "\n" for line in spec.debconf), EARLY,
+        ),
+        tree,
+        scratch,
+    )  # fmt: skip
+    clock.append(("packages", time.monotonic()))
+    finish(tree, spec)
+    packages = versions(tree)
+    inputs_hash = digest({"settings": spec.hash(), "packages": packages})
+    name = f"{spec.prefix}-{inputs_hash[:12]}"
+    layout = disk.assemble(tree, raw, scratch, spec.reserve)
+    shutil.rmtree(tree)
+    clock.append(("disk", time.monotonic()))
+    packed = scratch / f"{name}.raw.zst"
+    run(["zstd", "-q", "-T0", f"-{level}", raw, "-o", packed])
+    clock.append(("compress", time.monotonic()))
+    blocks = block_map(raw)
+    manifest = {
+        "schema": 1,
+        "name": name,
+        "settings_hash": spec.hash(),
+        "inputs_hash": inputs_hash,
+        "size": layout.size,
+        "data_size": sum(length for _offset, length in blocks["extents"]),
+        "compressed_size": packed.stat().st_size,
+        "sha256": file_digest(packed),
+        "raw_sha256": file_digest(raw),
+        "created": _now(),
+        "packages": packages,
+    }
+    clock.append(("hash", time.monotonic()))
+    packed.chmod(0o644)
+    with packed.open("rb") as stream:
+        os.fsync(stream.fileno())
+    packed.replace(images / packed.name)
+    write_json(images / f"{name}.map.json", blocks)
+    write_json(images / f"{name}.json", manifest)  # last: it makes the image known
     seconds = {name: round(now - last, 1) for (name, now), (_unused, last) in itertools.pairwise(reversed(clock))}
     return {**manifest, "seconds": seconds}
 
 
-def ensure(root: Path, spec: Golden, sources: str, level: int, *, check: bool, update: bool) -> Mapping[str, Any]:
+def ours(images: Path) -> dict[str, list[Path]]:
+    """The images that were built here, with their files. What `tftp_image` made of others' has no settings."""
+    return {
+        path.stem: [path, images / f"{path.stem}.map.json", images / f"{path.stem}.raw.zst"]
+        for path in images.glob("*.json")
+        if isinstance(manifest := read_json(path), dict) and "settings_hash" in manifest and manifest["name"] == path.stem
+    }
+
+
+def ensure(
+    root: Path, spec: Golden, sources: str, level: int, *, check: bool, update: bool, keep: Sequence[str] = ()
+) -> Mapping[str, Any]:
     """The image of these settings, built where there is none (or where `update` asks for today's packages)."""
-    found = find(root / "http/images", spec.hash())
-    if found and not update:
-        return {**found, "changed": stamp(root, "golden", found["name"], check), "built": False, "seconds": {}}
+    asked = _now()
+
+    def known() -> Mapping[str, Any] | None:
+        found = find(root / "http/images", spec.hash())
+        if found is None or (update and found["created"] < asked):
+            return None
+        return {**found, "changed": stamp(root, "golden", found["name"], check), "built": False, "removed": [], "seconds": {}}
+
+    if found := known():
+        return found
     if check:
-        return {"name": None, "changed": True, "built": False, "seconds": {}}
-    made = build(root, spec, sources, level)
-    stamp(root, "golden", made["name"])
-    return {**made, "changed": True, "built": True}
+        return {"name": None, "changed": True, "built": False, "removed": [], "seconds": {}}
+    with scratch_folder(root / "images/golden") as scratch:
+        if found := known():
+            return found
+        made = build(root, scratch, spec, sources, level)
+        removed = succeed(root, "golden", made["name"], ours(root / "http/images"), keep)
+    return {**made, "changed": True, "built": True, "removed": removed}

@@ -34,6 +34,7 @@ from .common import (
     run,
     scratch_folder,
     stamp,
+    succeed,
     tree_digest,
     write_json,
 )
@@ -283,64 +284,75 @@ def pack(folder: Path, initrd: Path, scratch: Path) -> None:
     run(["zstd", "-q", "-12", "-T0", archive, "-o", initrd])
 
 
-def build(root: Path, spec: Ramdisk, agent: Path, sources: str) -> dict[str, Any]:
+def build(root: Path, scratch: Path, spec: Ramdisk, agent: Path, sources: str) -> dict[str, Any]:
     inputs_hash = spec.hash(agent)
     name = f"{spec.prefix}-{inputs_hash[:12]}"
     target = root / "http/ramdisks" / name
     start = time.monotonic()
-    with scratch_folder(root / "images/ramdisk") as scratch:
-        need_space(scratch, 3 << 30)
-        tree, made = scratch / "tree", scratch / "made"
-        packages = [*PACKAGES, spec.kernel, *spec.firmware_packages]
-        make_tree(Tree(spec.suite, "extract", packages, sources), tree, scratch)
-        for link in ("bin", "sbin", "lib", "lib64"):
-            if not (tree / link).exists():
-                (tree / link).symlink_to(f"usr/{link}")
-        kernels = sorted((tree / "boot").glob("vmlinuz-*"))
-        if len(kernels) != 1:
-            raise BuildError(f"{spec.kernel} brought {len(kernels)} kernels; exactly one is wanted")
-        release = kernels[0].name.removeprefix("vmlinuz-")
-        stage = Stage(tree, scratch / "stage")
-        modules = fill(stage, release, spec, agent)
-        made.mkdir()
-        shutil.copyfile(kernels[0], made / "vmlinuz")
-        pack(stage.folder, made / "initrd", scratch)
-        files: dict[str, dict[str, Any]] = {
-            path.name: {"sha256": file_digest(path), "size": path.stat().st_size}
-            for path in (made / "initrd", made / "vmlinuz")
-        }
-        manifest = {
-            "schema": 1,
-            "name": name,
-            "inputs_hash": inputs_hash,
-            "kernel": release,
-            "modules": modules,
-            "size": sum(entry["size"] for entry in files.values()),
-            "unpacked_size": (scratch / "initrd.cpio").stat().st_size,
-            "files": files,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        write_json(made / "manifest.json", manifest)
-        for path in made.iterdir():
-            path.chmod(0o644)
-        made.chmod(0o755)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():  # without a manifest that fits: see ensure()
-            shutil.rmtree(target)
-        made.rename(target)
+    need_space(scratch, 3 << 30)
+    tree, made = scratch / "tree", scratch / "made"
+    packages = [*PACKAGES, spec.kernel, *spec.firmware_packages]
+    make_tree(Tree(spec.suite, "extract", packages, sources), tree, scratch)
+    for link in ("bin", "sbin", "lib", "lib64"):
+        if not (tree / link).exists():
+            (tree / link).symlink_to(f"usr/{link}")
+    kernels = sorted((tree / "boot").glob("vmlinuz-*"))
+    if len(kernels) != 1:
+        raise BuildError(f"{spec.kernel} brought {len(kernels)} kernels; exactly one is wanted")
+    release = kernels[0].name.removeprefix("vmlinuz-")
+    stage = Stage(tree, scratch / "stage")
+    modules = fill(stage, release, spec, agent)
+    made.mkdir()
+    shutil.copyfile(kernels[0], made / "vmlinuz")
+    pack(stage.folder, made / "initrd", scratch)
+    files: dict[str, dict[str, Any]] = {
+        path.name: {"sha256": file_digest(path), "size": path.stat().st_size}
+        for path in (made / "initrd", made / "vmlinuz")
+    }
+    manifest = {
+        "schema": 1,
+        "name": name,
+        "inputs_hash": inputs_hash,
+        "kernel": release,
+        "modules": modules,
+        "size": sum(entry["size"] for entry in files.values()),
+        "unpacked_size": (scratch / "initrd.cpio").stat().st_size,
+        "files": files,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    write_json(made / "manifest.json", manifest)
+    for path in made.iterdir():
+        path.chmod(0o644)
+    made.chmod(0o755)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():  # without a manifest that fits: see ensure()
+        shutil.rmtree(target)
+    made.rename(target)
     return {**manifest, "seconds": round(time.monotonic() - start, 1)}
 
 
 def ensure(root: Path, spec: Ramdisk, agent: Path, sources: str, check: bool) -> dict[str, Any]:
     inputs_hash = spec.hash(agent)
     folder = root / "http/ramdisks" / f"{spec.prefix}-{inputs_hash[:12]}"
-    found = read_json(folder / "manifest.json")
-    if isinstance(found, dict) and found.get("inputs_hash") == inputs_hash:
+
+    def known() -> dict[str, Any] | None:
+        found = read_json(folder / "manifest.json")
+        if not isinstance(found, dict) or found.get("inputs_hash") != inputs_hash:
+            return None
         sizes = {folder / name: entry["size"] for name, entry in found["files"].items()}
-        if all(bool(path.is_file() and path.stat().st_size == size) for path, size in sizes.items()):
-            return {**found, "changed": stamp(root, "ramdisk", found["name"], check), "built": False}
+        if not all(path.is_file() and path.stat().st_size == size for path, size in sizes.items()):
+            return None
+        return {**found, "changed": stamp(root, "ramdisk", found["name"], check), "built": False, "removed": []}
+
+    if found := known():
+        return found
     if check:
-        return {"name": folder.name, "changed": True, "built": False}
-    made = build(root, spec, agent, sources)
-    stamp(root, "ramdisk", made["name"])
-    return {**made, "changed": True, "built": True}
+        return {"name": folder.name, "changed": True, "built": False, "removed": []}
+    with scratch_folder(root / "images/ramdisk") as scratch:
+        if found := known():
+            return found
+        made = build(root, scratch, spec, agent, sources)
+        # A ramdisk that `tftp_image` staged has no manifest.
+        ours = {path.parent.name: [path, path.parent] for path in folder.parent.glob("*/manifest.json")}
+        removed = succeed(root, "ramdisk", made["name"], ours)
+    return {**made, "changed": True, "built": True, "removed": removed}

@@ -73,7 +73,7 @@ class Stage:
         """Remove what we staged and nobody refers to; tells the paths."""
         kept = set(map(as_dest, keep))
         doubtful = {dest for root in self.roots for dest in root.records} - kept
-        kept |= _named(doubtful, referrers)
+        kept |= named_in(doubtful, referrers)
         return [path for dest in sorted(doubtful - kept) for path in self.absent(dest)["paths"]]
 
     def _is_current(self, root: Root, item: Item, wanted: Digest | None) -> bool:
@@ -226,7 +226,7 @@ def _local_digest(item: Item) -> str | None:
     return digest(path) if not item.is_url and path.is_file() else None
 
 
-def _named(dests: set[str], referrers: Iterable[Path]) -> set[str]:
+def named_in(dests: set[str], referrers: Iterable[Path]) -> set[str]:
     """Which of these the files speak of, however large they are; one that goes away meanwhile speaks of nothing."""
     found: set[str] = set()
     for top in referrers if dests else ():

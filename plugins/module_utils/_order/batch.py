@@ -14,7 +14,7 @@ from typing import Any
 
 from .._journal.files import node_folder
 from .orders import Held, Lease, Orders, Progress, node_lock, peek, progress
-from .wanted import OrderFault, Wanted, parse_wanted
+from .wanted import OrderFault, Wanted, confirms, parse_wanted
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Settings:
     lock_timeout: float
     stalled_after: float
     check_mode: bool
+    hold: bool = False  # foretell, and keep other runs from ordering meanwhile
 
 
 def _failure(code: str, msg: str) -> dict[str, Any]:
@@ -52,24 +53,30 @@ def _order(orders: Orders, settings: Settings, wanted: Wanted, lease: Lease | No
     so_far = progress(orders.root, wanted.name, generation) if current else Progress(done=True)
     going_on = so_far.going_on(settings.stalled_after)
     joined = going_on and current is not None and current["fingerprint"] == wanted.fingerprint
+    if current and not so_far.started and confirms(current) and not confirms(wanted.order):
+        joined = False  # nobody has acted on that confirmation yet, and it was taken back
     held = lease is not None and lease.held_by_other(settings.run)
-    if lease is not None and held and going_on and not joined:
-        # In check mode, too: callers switch nodes off by what it foretells.
+    # Whose own generation is over does nothing to the node any more, also where it was killed before it could say so.
+    through = lease is not None and current is not None and current["run"] == lease.run and not going_on
+    if lease is not None and held and not joined and not through:
+        # In check mode, too: callers switch nodes off by what it foretells. And also where nothing goes on (yet): the
+        # other run may be about to switch the node off, and would do so in the midst of our write.
         raise Held(lease.run, lease.until)
     if not joined:
         generation, so_far = generation + 1, Progress()
-    changed = not (joined and orders.published(wanted, generation) and orders.reserved(wanted))
+    changed = not settings.hold and not (joined and orders.published(wanted, generation) and orders.reserved(wanted))
     if lease is not None and not settings.check_mode:
-        if not held:
+        if not held or through:
             lease.take(settings.run, settings.lease)
-        if not joined:
-            orders.write(wanted, generation, settings.run)
-        changed = orders.publish(wanted, generation, settings.run) or not joined
+        if not settings.hold:
+            if not joined:
+                orders.write(wanted, generation, settings.run)
+            changed = orders.publish(wanted, generation, settings.run) or not joined
     after = json.loads(wanted.text(generation, settings.run))
     return {
         "changed": changed,
         "failed": False,
-        "code": "joined" if joined else "ordered",
+        "code": "joined" if joined else "held" if settings.hold else "ordered",
         "msg": f"joined generation {generation} at {so_far.last_event or 'its start'}" if joined else "",
         "generation": generation,
         "joined": joined,
@@ -78,29 +85,34 @@ def _order(orders: Orders, settings: Settings, wanted: Wanted, lease: Lease | No
         "last_event": so_far.last_event,
         "claimed_by": so_far.claimed_by,
         # A write that goes on must never see its power cut; before it, another start costs nothing.
-        "needs_boot": not (so_far.powered_on or so_far.agent_seen or so_far.claimed_by),
-        "diff": _diff(wanted.name, current, after) if not joined else None,
+        "needs_boot": not so_far.started,
+        "diff": _diff(wanted.name, current, after) if not joined and not settings.hold else None,
     }
 
 
 def _withdraw(orders: Orders, settings: Settings, node: Mapping[str, Any], forget: bool) -> dict[str, Any]:
     name = node["name"]
+    if settings.check_mode or not node_folder(orders.root, name).is_dir():
+        return _withdrawn(orders, settings, node, forget)
+    with node_lock(orders.root, name) as lease:
+        result = _withdrawn(orders, settings, node, forget)
+        lease.release(settings.run)  # also of a node that this run held and did not come to order
+    return result
+
+
+def _withdrawn(orders: Orders, settings: Settings, node: Mapping[str, Any], forget: bool) -> dict[str, Any]:
+    name = node["name"]
     current = orders.current(name)
     generation = int(current["generation"]) if current else 0
     result = {"changed": False, "failed": False, "code": "withdrawn", "msg": "", "generation": generation}
     if node.get("generation") not in (None, generation):
-        return {**result, "code": "superseded", "msg": f"generation {generation} is another run's"}
-    reserved = (orders.dhcp_hosts / name).exists()
+        return {**result, "code": "superseded", "msg": f"its newest generation is {generation}"}
     if settings.check_mode:
         open_ = bool(orders.awaited_folder(name)) or bool(current and not progress(orders.root, name, generation).done)
-        return {**result, "changed": open_ or (forget and reserved)}
-    if not node_folder(orders.root, name).is_dir():
-        return {**result, "changed": orders.forget(name) if forget else False}
-    with node_lock(orders.root, name) as lease:
-        changed = orders.withdraw(name, settings.run)
-        if forget:
-            changed |= orders.forget(name)
-        lease.release(settings.run)
+        return {**result, "changed": open_ or (forget and (orders.dhcp_hosts / name).exists())}
+    changed = orders.withdraw(name, settings.run)
+    if forget:
+        changed |= orders.forget(name)
     return {**result, "changed": changed}
 
 
@@ -123,7 +135,7 @@ def _order_locked(orders: Orders, settings: Settings, wanted: Wanted, names: set
 
 
 def order_nodes(orders: Orders, settings: Settings, nodes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Order all of them; nodes that another run holds are tried again until `lock_timeout`."""
+    """Order all of them, or hold them; nodes that another run holds are tried again until `lock_timeout`."""
     names = {node["name"] for node in nodes}
     results: dict[str, dict[str, Any]] = {}
     deadline = time.monotonic() + settings.lock_timeout
@@ -137,6 +149,8 @@ def order_nodes(orders: Orders, settings: Settings, nodes: Sequence[Mapping[str,
         pending = [node for node in pending if results[node["name"]]["code"] == "locked"]
         if not pending or time.monotonic() >= deadline:
             break
+        if settings.hold:
+            pending = list(nodes)  # what is held already must not run out, nor what was foretold grow old, meanwhile
         time.sleep(1)
     return results
 

@@ -56,6 +56,11 @@ class Progress:
         fresh = not self.last_event or time.time() - self.seen < stalled_after
         return not self.failed and not self.done and fresh
 
+    @property
+    def started(self) -> bool:
+        """Whether the node was started for it, as far as anybody told."""
+        return bool(self.powered_on or self.agent_seen or self.claimed_by)
+
 
 class Lease:
     """Who acts on a node: the text of its lock file, renewed while the run follows the node's journal."""

@@ -18,8 +18,9 @@ from .._pxe import Faults, boot_filename, normal_mac, parse_nodes, render
 
 ACTIONS = ("deploy", "inspect", "clean")
 SCHEMA = 1
-# What another run may change without the node becoming something else.
-_VOLATILE = frozenset({"schema", "node", "generation", "run", "fingerprint"})
+# What another run may change without the node becoming something else. What may be wiped for it is no part of that:
+# a rerun that gives the plan's hash, or none any more, must find the write that the node's own hash has begun.
+_VOLATILE = frozenset({"schema", "node", "generation", "run", "fingerprint", "wipe"})
 _URL_PATH = re.compile(r"/(?:images|ramdisks)/[A-Za-z0-9._~+@=-]+(?:/[A-Za-z0-9._~+@=-]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -53,6 +54,11 @@ class Wanted:
         """The order as it lies on the seed."""
         head = {"schema": SCHEMA, "node": self.name, "generation": generation, "run": run}
         return canonical({**self.order, **head, "fingerprint": self.fingerprint}) + b"\n"
+
+
+def confirms(order: Mapping[str, Any]) -> bool:
+    """Whether an order lets its node wipe a disk that holds something."""
+    return bool((order.get("wipe") or {}).get("confirmed"))
 
 
 def fingerprint(order: Mapping[str, Any]) -> str:

@@ -193,45 +193,52 @@ def assemble(tree: Path, kernel: Path, initrd: Path, target: Path) -> None:
         disk.truncate(end * SECTOR)
 
 
-def build(folder: Path, spec: Guest, sources: str) -> dict[str, Any]:
+def build(folder: Path, scratch: Path, spec: Guest, sources: str) -> dict[str, Any]:
     """Build the image below a name of its own and give it its place in one step."""
     name = f"guest-{spec.hash()[:12]}"
     start = time.monotonic()
-    with scratch_folder(folder) as scratch:
-        need_space(scratch, 1 << 30)
-        tree = scratch / "tree"
-        make_tree(Tree(spec.suite, "extract", [*PACKAGES, spec.kernel], sources), tree, scratch)
-        for link in ("bin", "sbin", "lib", "lib64"):  # Debian 12 makes them when base-files is configured
-            if not (tree / link).exists():
-                (tree / link).symlink_to(f"usr/{link}")
-        kernels = sorted((tree / "boot").glob("vmlinuz-*"))
-        if len(kernels) != 1:
-            raise BuildError(f"{spec.kernel} brought {len(kernels)} kernels; exactly one is wanted")
-        stage = Stage(tree, scratch / "stage")
-        fill(stage, kernels[0].name.removeprefix("vmlinuz-"), spec.modules)
-        pack(stage.folder, scratch / "initrd", scratch)
-        assemble(tree, kernels[0], scratch / "initrd", scratch / "disk")
-        image = scratch / "disk"
-        manifest = {
-            "schema": 1,
-            "name": name,
-            "path": str(folder / f"{name}.img"),
-            "size": image.stat().st_size,
-            "sha256": file_digest(image),
-            "kernel": kernels[0].name.removeprefix("vmlinuz-"),
-        }
-        image.chmod(0o644)
-        shutil.move(image, folder / f"{name}.img")
-        write_json(folder / f"{name}.json", manifest)
+    need_space(scratch, 1 << 30)
+    tree = scratch / "tree"
+    make_tree(Tree(spec.suite, "extract", [*PACKAGES, spec.kernel], sources), tree, scratch)
+    for link in ("bin", "sbin", "lib", "lib64"):  # Debian 12 makes them when base-files is configured
+        if not (tree / link).exists():
+            (tree / link).symlink_to(f"usr/{link}")
+    kernels = sorted((tree / "boot").glob("vmlinuz-*"))
+    if len(kernels) != 1:
+        raise BuildError(f"{spec.kernel} brought {len(kernels)} kernels; exactly one is wanted")
+    stage = Stage(tree, scratch / "stage")
+    fill(stage, kernels[0].name.removeprefix("vmlinuz-"), spec.modules)
+    pack(stage.folder, scratch / "initrd", scratch)
+    assemble(tree, kernels[0], scratch / "initrd", scratch / "disk")
+    image = scratch / "disk"
+    manifest = {
+        "schema": 1,
+        "name": name,
+        "path": str(folder / f"{name}.img"),
+        "size": image.stat().st_size,
+        "sha256": file_digest(image),
+        "kernel": kernels[0].name.removeprefix("vmlinuz-"),
+    }
+    image.chmod(0o644)
+    shutil.move(image, folder / f"{name}.img")
+    write_json(folder / f"{name}.json", manifest)
     return {**manifest, "seconds": round(time.monotonic() - start, 1)}
 
 
 def ensure(folder: Path, spec: Guest, sources: str, check: bool) -> dict[str, Any]:
     """The image that fits the settings; built where it is missing."""
     name = f"guest-{spec.hash()[:12]}"
-    image, known = folder / f"{name}.img", read_json(folder / f"{name}.json")
-    if isinstance(known, dict) and image.is_file() and image.stat().st_size == known["size"]:
-        return {**known, "changed": False}
+    image = folder / f"{name}.img"
+
+    def known() -> dict[str, Any] | None:
+        found = read_json(folder / f"{name}.json")
+        if isinstance(found, dict) and image.is_file() and image.stat().st_size == found["size"]:
+            return {**found, "changed": False}
+        return None
+
+    if found := known():
+        return found
     if check:
         return {"name": name, "path": str(image), "changed": True}
-    return {**build(folder, spec, sources), "changed": True}
+    with scratch_folder(folder) as scratch:
+        return known() or {**build(folder, scratch, spec, sources), "changed": True}

@@ -74,6 +74,7 @@ class VirtualNode:
     writes: int = 0  # begun
     cut: int = 0  # and of these, cut off by a loss of power
     boots: int = 0
+    told: list[str] = field(default_factory=list)  # events that its agents reported
     ssh: SshServer | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -125,6 +126,7 @@ class VirtualNode:
             path = reports / f".{seq:04d}"
             path.write_text(json.dumps(text))
             path.rename(reports / f"{seq:04d}.json")
+            self.told.append(event)
             time.sleep(self.pace)
             return self.on() and event != self.breaks and not self._stop.is_set()
 

@@ -148,7 +148,10 @@ def test_a_scratch_folder_goes_with_its_build(tmp_path: Path) -> None:
     (tmp_path / "work/build-killed/tree").mkdir(parents=True)
     with pytest.raises(ZeroDivisionError), common.scratch_folder(tmp_path / "work") as folder:
         assert folder.is_dir() and not (tmp_path / "work/build-killed").exists()
-        with pytest.raises(common.BuildError, match="another build"), common.scratch_folder(tmp_path / "work"):
+        with (
+            pytest.raises(common.BuildError, match=r"another build has held .*/lock for 1 s"),
+            common.scratch_folder(tmp_path / "work", 1),
+        ):
             pass
         raise ZeroDivisionError
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["lock"]
@@ -172,6 +175,30 @@ def test_the_stamp_names_the_current_ones(tmp_path: Path) -> None:
         '{"gol'
     )  # cut off by a power failure on a file system without ordering
     assert common.stamp(tmp_path, "golden", "g1")
+
+
+def test_what_nothing_names_any_more_goes(tmp_path: Path) -> None:
+    """Never what an order or a boot script names, what was current until now, or what is no artifact of ours."""
+    for folder in ("nodes/node1", "nodes/node2", "awaited/192.0.2.1/boot", "awaited/.new-node2/boot", "http"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "nodes/node1/order.json").write_text('{"image": {"name": "i-ordered"}}')
+    (tmp_path / "awaited/192.0.2.1/boot/aa.ipxe").write_text("kernel http://192.0.2.9/ramdisks/i-booted/vmlinuz\n")
+    (tmp_path / "awaited/192.0.2.1/order.json").write_text('{"url": "/images/i-awaited.raw.zst"}')
+    (tmp_path / "awaited/192.0.2.1/reports").symlink_to(tmp_path / "gone")
+    known = {name: [tmp_path / f"http/{name}.json", tmp_path / f"http/{name}.raw.zst"] for name in (
+        "i-ordered", "i-booted", "i-awaited", "i-kept", "i-last", "i-new", "i-older", "i-oldest",
+    )}  # fmt: skip
+    for path in (*(path for paths in known.values() for path in paths), tmp_path / "http/another.json"):
+        path.write_text("x")
+    known["i-folder"] = [tmp_path / "http/i-folder"]
+    (tmp_path / "http/i-folder/inside").mkdir(parents=True)
+    known["i-older"][1].unlink()  # a removal was killed here
+    common.stamp(tmp_path, "golden", "i-last")
+    assert common.succeed(tmp_path, "golden", "i-new", known, ["i-kept"]) == ["i-folder", "i-older", "i-oldest"]
+    left = {path.name for path in (tmp_path / "http").iterdir()}
+    names = ("ordered", "booted", "awaited", "kept", "last", "new")
+    assert left == {f"i-{name}{end}" for name in names for end in (".json", ".raw.zst")} | {"another.json"}
+    assert json.loads((tmp_path / "stamps/images.json").read_text()) == {"golden": "i-new"}
 
 
 def test_the_hosts_proxy_is_told_to_mmdebstrap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,15 +6,23 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.seedcloud.openstack.plugins.module_utils._build import golden
-from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import BuildError, run
+from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import (
+    BuildError,
+    run,
+    scratch_folder,
+    stamp,
+)
 
 SPEC = golden.Golden("debian13-openstack", "trixie", ["sudo", "linux-image-amd64"], ["ssh.service"], ["console=tty0"])
+FILES = (".json", ".map.json", ".raw.zst")
 STATUS = """\
 Package: sudo
 Status: install ok installed
@@ -146,6 +154,24 @@ def test_the_newest_complete_image_of_these_settings_is_kept(tmp_path: Path) -> 
     assert golden.ensure(tmp_path, SPEC, "", 3, check=True, update=True)["name"] is None
 
 
+@pytest.mark.parametrize("update", [False, True])
+def test_a_build_that_outlived_its_run_is_waited_for(
+    tmp_path: Path, update: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(golden, "build", lambda *_: pytest.fail("built a second time"))
+    if update:
+        publish(tmp_path, "yesterdays", "2026-01-01T00:00:00Z")
+    with ThreadPoolExecutor(1) as pool:
+        with scratch_folder(tmp_path / "images/golden"):
+            rerun = pool.submit(golden.ensure, tmp_path, SPEC, "", 3, check=False, update=update)
+            time.sleep(0.5)
+            assert not rerun.done()
+            publish(tmp_path, "made", "2999-01-01T00:00:00Z")
+        found = rerun.result(30)
+    assert (found["name"], found["built"], found["changed"]) == ("made", False, True)
+    assert json.loads((tmp_path / "stamps/images.json").read_text()) == {"golden": "made"}
+
+
 def test_what_is_missing_is_built_and_published(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(golden, "need_space", lambda *_: None)
     monkeypatch.setattr(golden, "make_tree", lambda _spec, target, _scratch: tree.rename(target))
@@ -161,21 +187,30 @@ def test_what_is_missing_is_built_and_published(tmp_path: Path, tree: Path, monk
         "name": None,
         "changed": True,
         "built": False,
+        "removed": [],
         "seconds": {},
     }
-    made = golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False)
+    for name in ("older", "last", "pinned", "elsewhere"):
+        publish(tmp_path, name, "2026-01-01T00:00:00Z", settings="x")
+        (tmp_path / f"http/images/{name}.map.json").write_text("{}")
+    (tmp_path / "http/images/elsewhere.json").write_text('{"name": "elsewhere"}')  # as tftp_image writes it
+    (tmp_path / "http/images/elsewhere.map.json").unlink()
+    stamp(tmp_path, "golden", "last")
+    made = golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False, keep=["pinned"])
     assert made["built"] and made["changed"] and made["packages"] == {"sudo": "1.9"}
     assert made["name"] == f"debian13-openstack-{made['inputs_hash'][:12]}"
     assert (made["size"], made["data_size"]) == (4 << 20, 65536)
     images = tmp_path / "http/images"
-    assert sorted(path.name for path in images.iterdir()) == [
-        made["name"] + end for end in (".json", ".map.json", ".raw.zst")
-    ]
     assert json.loads((images / f"{made['name']}.map.json").read_text())["extents"] == [[0, 65536]]
     packed = images / f"{made['name']}.raw.zst"
     assert packed.stat().st_size == made["compressed_size"]
     assert run(["sha256sum", packed]).split()[0] == made["sha256"]
     assert json.loads((tmp_path / "stamps/images.json").read_text()) == {"golden": made["name"]}
     assert not list((tmp_path / "images/golden").glob("build-*"))
+    assert made["removed"] == ["older"]
+    assert sorted(path.name for path in images.iterdir()) == sorted(
+        [name + end for name in (made["name"], "last", "pinned") for end in FILES]
+        + ["elsewhere.json", "elsewhere.raw.zst"]
+    )
     again = golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False)
     assert not again["changed"] and not again["built"]

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.seedcloud.openstack.plugins.module_utils._build import ramdisk
-from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import BuildError, run
+from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import BuildError, run, scratch_folder
 
 SPEC = ramdisk.Ramdisk("agent", "trixie", "linux-image-cloud-amd64", ["virtio_net"])
 TABLE = {
@@ -115,6 +117,24 @@ def test_the_same_folder_gives_the_same_bytes(stage: ramdisk.Stage, tmp_path: Pa
     assert "usr/bin/relative -> ../lib/real" in archive and "lib -> usr/lib" in archive
 
 
+def test_a_build_that_outlived_its_run_is_waited_for(
+    tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ramdisk, "build", lambda *_: pytest.fail("built a second time"))
+    name = ramdisk.ensure(tmp_path, SPEC, agent, "", check=True)["name"]
+    folder = tmp_path / "http/ramdisks" / name
+    with ThreadPoolExecutor(1) as pool:
+        with scratch_folder(tmp_path / "images/ramdisk"):
+            rerun = pool.submit(ramdisk.ensure, tmp_path, SPEC, agent, "", check=False)
+            time.sleep(0.5)
+            assert not rerun.done()
+            folder.mkdir(parents=True)
+            told = {"name": name, "inputs_hash": SPEC.hash(agent), "files": {}}
+            (folder / "manifest.json").write_text(json.dumps(told))
+        found = rerun.result(30)
+    assert (found["name"], found["built"]) == (name, False)
+
+
 def test_what_is_missing_is_built_once(tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ramdisk, "need_space", lambda *_: None)
     kernels = ["vmlinuz-6.12"]
@@ -140,6 +160,10 @@ def test_what_is_missing_is_built_once(tmp_path: Path, agent: Path, monkeypatch:
     assert made["size"] == sum((folder / name).stat().st_size for name in ("initrd", "vmlinuz"))
     assert json.loads((tmp_path / "stamps/images.json").read_text()) == {"ramdisk": made["name"]}
     assert not ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)["changed"]
+    newer = [ramdisk.ensure(tmp_path, replace(SPEC, modules=[name]), agent, "", check=False) for name in ("a", "b")]
+    assert [told["removed"] for told in newer] == [[], [made["name"]]]
+    assert not folder.exists() and (folder.parent / newer[0]["name"]).is_dir()
+    folder = folder.parent / ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)["name"]
     (folder / "initrd").write_bytes(b"cut")  # found out by its size, and mended
     assert ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)["built"]
     kernels.append("vmlinuz-6.13")

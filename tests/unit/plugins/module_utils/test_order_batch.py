@@ -30,6 +30,7 @@ from ansible_collections.seedcloud.openstack.plugins.module_utils._order.orders 
 SETTINGS = Settings("run-1", lease=60, lock_timeout=0, stalled_after=600, check_mode=False)
 CHECK = dataclasses.replace(SETTINGS, check_mode=True)
 OTHER = dataclasses.replace(SETTINGS, run="run-2")
+HOLD = dataclasses.replace(SETTINGS, hold=True)
 IMAGE = {"name": "i", "url": "/images/i.raw.zst", "sha256": "0" * 64, "size": 1}
 
 
@@ -96,6 +97,31 @@ def test_rerun_joins_and_changes_nothing(root: Path) -> None:
     assert (again["changed"], again["joined"], again["generation"], again["run"]) == (False, True, 1, "run-1")
     assert tree(root) == before
     assert order(root, settings=CHECK)["node1"]["changed"] is False
+
+
+CONFIRMED, PLAN = ({"confirmed": digit * 64} for digit in "12")
+
+
+@pytest.mark.parametrize("wipe", [CONFIRMED, PLAN, {"confirmed": None}])
+def test_a_boot_under_way_is_joined_whatever_the_rerun_confirms(root: Path, wipe: dict[str, Any]) -> None:
+    order(root, node(wipe=CONFIRMED))
+    happened(root, "powered_on")
+    before = tree(root)
+    assert order(root, node(wipe=wipe), settings=OTHER)["node1"]["joined"] is True
+    assert tree(root) == before  # the order, too: its agent has read it
+
+
+def test_a_confirmation_taken_back_in_time_wipes_nothing(root: Path) -> None:
+    order(root, node(wipe=CONFIRMED))
+    assert order(root, node(wipe=PLAN))["node1"]["joined"] is True
+    assert order(root, node(wipe={"confirmed": None}))["node1"]["generation"] == 2
+    assert json.loads((root / "awaited/192.0.2.11/order.json").read_text())["wipe"] == {"confirmed": None}
+
+
+def test_the_confirmed_order_is_not_the_refused_one(root: Path) -> None:
+    order(root, node(wipe={"confirmed": None}))
+    happened(root, "wipe_refused", level="error")
+    assert order(root, node(wipe=CONFIRMED))["node1"]["generation"] == 2
 
 
 @pytest.mark.parametrize("event", ["powered_on", "agent", "claim"])
@@ -166,6 +192,47 @@ def test_waits_for_the_other_run(root: Path) -> None:
         lease.take("run-1", 1)
     told = order(root, node(after="poweroff"), settings=dataclasses.replace(OTHER, lock_timeout=5))
     assert told["node1"]["generation"] == 2
+
+
+def test_a_held_node_is_ordered_by_nobody_else(root: Path) -> None:
+    """Nothing is ordered yet, and still another run may not: who holds is about to switch the node off."""
+    told = order(root, settings=HOLD)["node1"]
+    assert (told["code"], told["changed"], told["generation"], told["joined"]) == ("held", False, 1, False)
+    assert not (root / "nodes/node1/order.json").exists() and not list((root / "awaited").iterdir())
+    for settings in (OTHER, dataclasses.replace(HOLD, run="run-2"), dataclasses.replace(CHECK, run="run-2")):
+        assert order(root, settings=settings)["node1"]["code"] == "locked"
+    assert order(root)["node1"]["code"] == "ordered"
+    joined = order(root, settings=dataclasses.replace(HOLD, run="run-2"))["node1"]
+    assert (joined["code"], joined["changed"]) == ("joined", False)
+
+
+def test_what_was_held_and_not_ordered_is_let_go(root: Path) -> None:
+    order(root)
+    happened(root, "failed", level="error")
+    told = order(root, settings=dataclasses.replace(HOLD, run="run-2"))["node1"]
+    assert (told["code"], told["generation"]) == ("held", 2)
+    before = tree(root)
+    let_go = withdraw_nodes(orders(root), OTHER, [{"name": "node1", "generation": 2}], forget=False)["node1"]
+    assert (let_go["changed"], let_go["failed"]) == (False, False)
+    assert tree(root) == before
+    assert order(root, settings=dataclasses.replace(SETTINGS, run="run-3"))["node1"]["code"] == "ordered"
+
+
+def test_a_killed_runs_hold_runs_out_and_the_others_are_held_meanwhile(root: Path) -> None:
+    order(root, settings=dataclasses.replace(HOLD, lease=2))
+    second = dataclasses.replace(HOLD, run="run-2", lease=2, lock_timeout=10)
+    started = time.time()
+    told = order(root, node(1), node(2), settings=second)
+    assert [told[name]["code"] for name in ("node1", "node2")] == ["held", "held"]
+    with node_lock(root, "node2") as lease:
+        assert lease.until - started > 3  # node2 was not left to its first two seconds
+
+
+def test_a_run_whose_generation_is_over_holds_nobody_up(root: Path) -> None:
+    order(root)
+    happened(root, "wipe_refused", level="error")  # and then killed
+    assert order(root, settings=dataclasses.replace(HOLD, run="run-2"))["node1"]["code"] == "held"
+    assert order(root, settings=dataclasses.replace(SETTINGS, run="run-3"))["node1"]["code"] == "locked"
 
 
 def test_following_keeps_a_run_alive(root: Path) -> None:
