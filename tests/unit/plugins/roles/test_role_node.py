@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +40,19 @@ def test_dark_rack_to_ssh_and_then_nothing(rack: Callable[..., Rack]) -> None:
     assert re.search(r"node1 +: ok=\d+ +changed=0 ", out)
     assert "nothing to do" in out
     assert r.calls() == calls
+    assert not (r.root / "support").exists()
+
+
+def bundle_of_all(r: Rack, out: str) -> set[str]:
+    """What is in the one support bundle, which goes away, of a run in which nodes failed."""
+    [bundle] = (r.root / "support").glob("*.tar.gz")
+    assert out.count(f"files in {bundle} on seed") == 1, out
+    with tarfile.open(bundle) as tar:
+        text = b"".join(stream.read() for member in tar if (stream := tar.extractfile(member)))
+        names = {name.removeprefix(f"{r.root}/"[1:]) for name in tar.getnames()}
+    assert ipmi_peer.PASSWORD.encode() not in text
+    shutil.rmtree(bundle.parent)
+    return names
 
 
 def test_each_fails_alone_and_disks_with_something_on_them_wait_for_their_hash(rack: Callable[..., Rack]) -> None:
@@ -51,13 +66,16 @@ def test_each_fails_alone_and_disks_with_something_on_them_wait_for_their_hash(r
     assert [node.writes for node in r.nodes.values()] == [1, 0, 0, 0]
     assert re.search(r"fatal: \[node2\].*stopped at hop bmc \(bmc_unreachable\)", out)
     assert re.search(r"node1 +: .*failed=0", out)
+    assert bundle_of_all(r, out) >= {f"nodes/node{n}/journal.jsonl" for n in (1, 3, 4)}
     assert "node3: sda S-node3 16 GiB holds gpt, ext4 label=data" in out
     plan = re.search(r"node_wipe_confirm: ([0-9a-f]{64})", out)
     assert plan
     assert plan[1] not in hashes  # of several disks it is a hash over theirs
 
     r.hosts["node3"]["node_wipe_confirm"] = "0" * 64
-    r.run("--limit", "node3", rc=2)
+    (r.root / "support").write_text("no folder")
+    out = r.run("--limit", "node3", rc=2)
+    assert "There is no support bundle" in out and re.search(r"fatal: \[node3\].*stopped at hop disk", out)
     assert three.writes == 0
     r.hosts["node3"]["node_wipe_confirm"] = plan[1]
     r.run("--limit", "node3", rc=2)  # the plan of the other refusal is no longer the node's last
@@ -209,3 +227,6 @@ def test_inspect_and_plan(rack: Callable[..., Rack]) -> None:
     out = r.run(playbook="plan")
     assert f"To destroy all of this, set node_wipe_confirm: {node.hash}" in out
     assert "sda S-node1 16 GiB holds ext4" in out
+    shutil.rmtree(r.root / "support")  # of the refusal
+    node.bmc.process.kill()
+    assert "nodes/node1/journal.jsonl" in bundle_of_all(r, r.run(playbook="inspect_nodes", rc=2))
