@@ -27,6 +27,9 @@ options:
   held:
     description: What M(seedcloud.openstack.seed_info) returned.
     type: dict
+  pyghmi:
+    description: The least version of pyghmi that the seed may have; any without it.
+    type: str
   bmcs:
     description: What M(seedcloud.openstack.bmc_info) returned as C(nodes).
     type: dict

@@ -55,6 +55,11 @@ pyghmi:
   returned: always
   type: bool
   sample: true
+pyghmi_version:
+  description: Its version; V(none) when it is not there, or does not say.
+  returned: always
+  type: str
+  sample: 1.5.34
 disk_free:
   description: Free bytes on the file system of O(root).
   returned: always
@@ -81,6 +86,7 @@ images:
 """
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import shutil
@@ -128,6 +134,13 @@ def system() -> dict[str, str | None]:
     return {"id": known.get("ID"), "version": known.get("VERSION_ID")}
 
 
+def pyghmi_version() -> str | None:
+    """Of the library that speaks to BMCs."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("pyghmi")
+    return None
+
+
 def disk_free(root: Path) -> int:
     """Of the file system on which the folder is or would be."""
     there = next(folder for folder in (root, *root.parents) if folder.is_dir())
@@ -143,10 +156,12 @@ def main() -> None:
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     root = Path(module.params["root"])
+    there = importlib.util.find_spec("pyghmi") is not None
     module.exit_json(
         changed=False,
         deployed=(root / "nodes").is_dir() and (root / "awaited").is_dir(),
-        pyghmi=importlib.util.find_spec("pyghmi") is not None,
+        pyghmi=there,
+        pyghmi_version=pyghmi_version() if there else None,
         disk_free=disk_free(root),
         addresses=addresses(module, module.params["interface"]),
         system=system(),

@@ -25,8 +25,8 @@ BMC_MENDS = {
 
 
 def version(text: str) -> tuple[int, ...]:
-    found = re.search(r"(\d+)\.(\d+)", text)
-    return tuple(int(part) for part in found.groups()) if found else ()
+    found = re.search(r"\d+(\.\d+)+", text)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def controller_faults(given: Mapping[str, str]) -> Iterator[Fault]:
@@ -47,7 +47,7 @@ def controller_faults(given: Mapping[str, str]) -> Iterator[Fault]:
             )
 
 
-def seed_faults(seed: Mapping[str, Any], held: Mapping[str, Any], disk_gib: int) -> Iterator[Fault]:
+def seed_faults(seed: Mapping[str, Any], held: Mapping[str, Any], disk_gib: int, pyghmi: str | None) -> Iterator[Fault]:
     """`held`: what module seed_info returned, or an unreachable host's result."""
     name = seed["name"]
     if held.get("unreachable") or held.get("failed"):
@@ -59,6 +59,10 @@ def seed_faults(seed: Mapping[str, Any], held: Mapping[str, Any], disk_gib: int)
     if held["system"]["version"] not in SYSTEMS.get(held["system"]["id"] or "", ()):
         found = f"{held['system']['id']} {held['system']['version']}"
         yield Fault(host=name, variable="operating system", fault=f"is {found}", mend="Use Debian 12 or 13")
+    has, least = held["pyghmi_version"], pyghmi or ""
+    if has and version(has) < version(least):  # where there is none, the seed's role installs it
+        mend = f"Remove it where it hides Debian's python3-pyghmi, or install {least} or newer"
+        yield Fault(host=name, variable="pyghmi", fault=f"is {has}", mend=mend)
     if held["addresses"] is None:
         yield Fault(
             host=name, variable="seed_interface", fault=f"there is no {seed['interface']}", mend="Name one of ip link's"
@@ -110,12 +114,13 @@ def check_faults(
     bmcs: Mapping[str, Mapping[str, Any]] | None = None,
     offers: Iterable[Mapping[str, Any]] | None = None,
     disk_gib: int = 0,
+    pyghmi: str | None = None,
 ) -> list[str]:
     """A line a fault, of whatever has been asked."""
     faults = [Fault(**fault) for fault in inventory]
     faults += controller_faults(controller) if controller else []
     if seed and held:
-        faults += seed_faults(seed, held, disk_gib)
+        faults += seed_faults(seed, held, disk_gib, pyghmi)
         faults += dhcp_faults(seed, offers or [])
     faults += bmc_faults(bmcs or {})
     return [str(fault) for fault in sorted(set(faults))]

@@ -8,13 +8,21 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import yaml
+from ansible_collections.seedcloud.openstack.plugins.doc_fragments import _bmc
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.check import check_faults
 from ansible_collections.seedcloud.openstack.tests.unit.plugins.node_rack import Rack
 
 SEED = {"name": "seed", "address": "192.0.2.2", "interface": "eno1", "root": "/srv"}
-HELD = {"system": {"id": "debian", "version": "13"}, "addresses": ["192.0.2.2"], "disk_free": 2**40}
+HELD = {
+    "system": {"id": "debian", "version": "13"},
+    "addresses": ["192.0.2.2"],
+    "disk_free": 2**40,
+    "pyghmi_version": "1.6.8",
+}
 
 
 @pytest.mark.slow
@@ -47,11 +55,23 @@ def test_versions_on_the_controller() -> None:
 
 def test_the_seed_is_judged() -> None:
     assert check_faults([], seed=SEED, held=HELD, disk_gib=20) == []
-    bad = {"system": {"id": "ubuntu", "version": "24.04"}, "addresses": None, "disk_free": 2**30}
+    bad = HELD | {"system": {"id": "ubuntu", "version": "24.04"}, "addresses": None, "disk_free": 2**30}
     lines = check_faults([], seed=SEED, held=bad, disk_gib=20)
     assert [line.split(": ")[1] for line in lines] == ["operating system", "seed_interface", "seed_root"]
     lines = check_faults([], seed=SEED, held={"unreachable": True, "msg": "Connection refused\n"})
     assert lines == ["seed: ansible_host: Connection refused. See that Ansible can log in and become root."]
+
+
+def test_the_library_that_speaks_to_bmcs_is_new_enough() -> None:
+    """As new as the modules say that they need; one that is not there yet is no fault."""
+    roles = Path(__file__).parents[4] / "roles"
+    least = yaml.safe_load((roles / "check/vars/main.yml").read_text())["__check_pyghmi"]
+    assert f"pyghmi >= {least} " in yaml.safe_load(_bmc.ModuleDocFragment.DOCUMENTATION)["requirements"][0]
+    for good in (least, "1.6.0", "1.10.2", "2.0", None):
+        assert check_faults([], seed=SEED, held=HELD | {"pyghmi_version": good}, pyghmi=least) == []
+    assert check_faults([], seed=SEED, held=HELD | {"pyghmi_version": "1.5.9"}, pyghmi=least) == [
+        "seed: pyghmi: is 1.5.9. Remove it where it hides Debian's python3-pyghmi, or install 1.5.34 or newer."
+    ]
 
 
 def test_a_foreign_dhcp_server_is_named_and_our_own_is_none() -> None:
