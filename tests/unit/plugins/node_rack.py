@@ -93,7 +93,8 @@ class Rack:
         return ["ansible-playbook", "-i", str(self.folder / "inventory.yml"), *arguments]
 
     def run(self, *arguments: str, rc: int = 0, playbook: str = "provision_nodes") -> str:
-        command = self.command(f"seedcloud.openstack.{playbook}", *arguments)
+        name = playbook if playbook.endswith(".yml") else f"seedcloud.openstack.{playbook}"
+        command = self.command(name, *arguments)
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=1800)
         out = done.stdout + done.stderr
         assert done.returncode == rc, out

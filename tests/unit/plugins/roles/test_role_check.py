@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,49 @@ def test_the_rack_is_asked_and_told_about_at_once(rack: Callable[..., Rack]) -> 
     r.run("--limit", "node2", "--check", playbook="check")
     assert not any(node.bmc.calls("power") for node in r.nodes.values())
     assert not (r.root / "nodes/node2").exists()
+
+
+def seed_python(r: Rack) -> Path:
+    """A file that says which Python the seed has from then on, as arguments of env."""
+    told, python = r.folder / "tools", r.folder / "python"
+    python.write_text(f'#!/bin/sh\nexec env $(cat {told}) "$@"\n')
+    python.chmod(0o755)
+    seed = r.inventory["all"]["children"]["seedcloud_seed"]["hosts"]["seed"]
+    seed["ansible_python_interpreter"] = str(python)
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
+def test_the_bmcs_are_asked_once_the_seed_has_its_tools_and_before_any_of_them_acts(rack: Callable[..., Rack]) -> None:
+    r = rack(1)
+    subprocess.run(["ip", "address", "add", "192.0.2.254/32", "dev", "lo"], check=True)
+    r.inventory["all"]["vars"]["check_disk_gib_built"] = 1
+    r.hosts["node1"]["node_bmc"]["password"] = "wrong"
+    told = seed_python(r)
+
+    old = r.folder / "old/pyghmi-1.5.9.dist-info"
+    old.mkdir(parents=True)
+    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: pyghmi\nVersion: 1.5.9\n")
+    told.write_text(f"PYTHONPATH={old.parent} {sys.executable}")
+    out = r.run(playbook="check", rc=2)
+    assert "1 faults found" in out and "seed: pyghmi: is 1.5.9. " in out
+
+    told.write_text(f"{sys.executable} -S")  # no library but Python's own
+    tools = {"ansible.builtin.copy": {"dest": str(told), "content": sys.executable, "mode": "0644"}}
+    line = [
+        {"import_playbook": "seedcloud.openstack.check"},
+        {"hosts": "seedcloud_seed", "gather_facts": False, "tasks": [tools]},
+        {"import_playbook": "seedcloud.openstack.provision_nodes"},
+    ]
+    (r.folder / "line.yml").write_text(yaml.safe_dump(line))
+    out = r.run(playbook="line.yml", rc=2)
+    before, after = out.split("PLAY [Ask the BMCs before any of them acts")
+    assert "bmc_auth" not in before
+    assert "1 faults found, nothing was touched" in after and "node1: node_bmc: bmc_auth" in after
+    assert "PLAY [Provision the nodes]" not in after
+    assert not any(r.calls().values())
+    assert not (r.root / "nodes/node1").exists()
 
 
 def test_versions_on_the_controller() -> None:
