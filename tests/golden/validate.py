@@ -152,9 +152,9 @@ def rabbitmq(root: Root, file: dict[str, Any]) -> list[str]:
 
 
 def memcached(root: Root, file: dict[str, Any]) -> list[str]:
-    known = set(re.findall(r"^\s*(-\w)", root.run("memcached", "-h").stdout, re.MULTILINE))
-    words = [line.split()[0] for line in file["content"].splitlines() if line.strip()]
-    return [f"memcached has no option {word}" for word in words if word not in known | {"logfile"}]
+    known = set(re.findall(r"(--[\w-]+)", root.run("memcached", "-h").stdout))
+    words = [line.partition("=")[0] for line in file["content"].splitlines()]
+    return [f"memcached has no option {word}" for word in words if word not in known]
 
 
 Judge = Callable[[Root, dict[str, Any]], list[str]]
@@ -183,7 +183,7 @@ def plant(file: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if file["path"].startswith("/etc/haproxy/"):
         yield {**file, "content": content + f"    {PLANTED} 1\n"}
     elif file["path"] == "/etc/memcached.conf":
-        yield {**file, "content": content + "-Q 1\n"}
+        yield {**file, "content": content + f"--{PLANTED}=1\n"}
     else:
         yield {**file, "content": re.sub(r"(?m)^(\[.*\]\n)?", rf"\g<1>{PLANTED} = 1\n", content, count=1)}
         if "[keystone_authtoken]\n" in content:
@@ -226,7 +226,7 @@ def check(root: Root, planting: bool) -> int:
                 print(f"{plan}: {file['path']}: {said}")
             for planted in plant(file) if planting and file["path"] not in tried else ():
                 root.write(file["path"], planted["content"])
-                if not any(PLANTED in said or "-Q" in said for said in found(root, planted)):
+                if not any(PLANTED in said for said in found(root, planted)):
                     faults += 1
                     print(f"{plan}: {file['path']}: a planted fault was not found")
                 root.write(file["path"], file["content"])

@@ -1,17 +1,49 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""Option files as data: layers are merged option by option and written as INI."""
+"""Option files as data: layers are merged option by option, and written as the program that reads them wants it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-# A section as oslo.config, uwsgi, MariaDB and rabbitmq.conf ("") know it; an option may hold dots, dashes and colons.
-SECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@ -]*|")
-OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]*")
+
+@dataclass(frozen=True)
+class Form:
+    """What one kind of option file looks like."""
+
+    sections: re.Pattern[str]  # what may be the name of one
+    options: re.Pattern[str]
+    header: str
+    line: str
+    flag: str | None = None  # an option that is true, by its name alone; a false one is then left out
+
+
+# By the field of a manifest's file.
+FORMS = {
+    # A section as oslo.config, uwsgi, MariaDB and rabbitmq.conf ("") know it; an option may hold dots, dashes and colons.
+    "ini": Form(
+        sections=re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@ -]*|"),
+        options=re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]*"),
+        header="[{}]",
+        line="{} = {}",
+    ),
+    # `global`, `frontend x`; an option is a keyword of one or more words, such as `timeout connect`.
+    "haproxy": Form(
+        sections=re.compile(r"[a-z][a-z-]*( [A-Za-z0-9_.:-]+)*"),
+        options=re.compile(r"[a-z][a-z0-9_.-]*( [a-z][a-z0-9_.-]*)*"),
+        header="{}",
+        line="    {} {}",
+        flag="    {}",
+    ),
+    # A command line, as memcached has its configuration: no section but "".
+    "arguments": Form(
+        sections=re.compile(""), options=re.compile(r"[a-z][a-z0-9-]*"), header="", line="--{}={}", flag="--{}"
+    ),
+}
 
 Config = dict[str, dict[str, Any]]
 
@@ -54,23 +86,30 @@ def _values(value: Any) -> list[str]:
     return [_scalar(value)]
 
 
-def render(config: Config) -> str:
-    """Write merged layers as INI. Raises ValueError with every fault on a line of its own."""
+def _lines(form: Form, option: str, value: Any) -> list[str]:
+    if form.flag and isinstance(value, bool):
+        return [form.flag.format(option)] if value else []
+    return [form.line.format(option, text).rstrip() for text in _values(value)]
+
+
+def render(config: Config, kind: str = "ini") -> str:
+    """Write merged layers in one of FORMS. Raises ValueError with every fault on a line of its own."""
+    form = FORMS[kind]
     faults: list[str] = []
     blocks: list[str] = []
     for section in sorted(config, key=lambda name: (name != "", name != "DEFAULT")):  # stable: else as written
-        if not isinstance(section, str) or not SECTION.fullmatch(section):
+        if not isinstance(section, str) or not form.sections.fullmatch(section):
             faults.append(f"{section!r} is no name for a section")
             continue
-        lines = [f"[{section}]"] if section else []
+        lines = [form.header.format(section)] if section else []
         for option, value in config[section].items():
             if value is None:
                 continue
-            if not isinstance(option, str) or not OPTION.fullmatch(option):
+            if not isinstance(option, str) or not form.options.fullmatch(option):
                 faults.append(f"[{section}] {option!r} is no name for an option")
                 continue
             try:
-                lines += [f"{option} = {text}".rstrip() for text in _values(value)]
+                lines += _lines(form, option, value)
             except ValueError as error:
                 faults.append(f"[{section}] {option}: {error}")
         if len(lines) > bool(section):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .ini import FORMS
+
 ROLES = frozenset({"controller", "compute"})
 
 
@@ -24,7 +26,7 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "secrets": (_words("kind"), _words("kind where")),
     "databases": (_words("user password"), _words("user password")),
     "directories": (_words("path"), _words("path owner group mode where")),
-    "files": (_words("path"), _words("path owner group mode content ini state validate where")),
+    "files": (_words("path"), _words("path owner group mode content state validate where") | FORMS.keys()),
     "steps": (
         _words("name argv"),
         _words("name argv user env stdin first key versions unless phase after timeout where"),
@@ -34,6 +36,7 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "queue": (_words("user password"), _words("user password vhost")),
     "identity": (_words(""), _words("users services")),
 }
+_BODIES = ("content", *FORMS, "state")
 SECRET_KINDS = frozenset({"hex", "fernet", "base64"})
 
 
@@ -80,9 +83,9 @@ def faults(manifest: Mapping[str, Any]) -> list[str]:
         if isinstance(item, Mapping) and item.get("kind") not in SECRET_KINDS:
             found.append(f"{name}.secrets.{key}: kind must be one of {sorted(SECRET_KINDS)}")
     found.extend(
-        f"{name}.files.{item.get('path')}: give one of content, ini, state"
+        f"{name}.files.{item.get('path')}: give one of {', '.join(_BODIES)}"
         for item in manifest.get("files") or []
-        if isinstance(item, Mapping) and sum(key in item for key in ("content", "ini", "state")) != 1
+        if isinstance(item, Mapping) and sum(key in item for key in _BODIES) != 1
     )
     return found
 

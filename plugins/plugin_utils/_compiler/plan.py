@@ -57,10 +57,10 @@ class _Service:
         if item.get("state") == "absent":
             return {"path": item["path"], "state": "absent"}
         content = str(item.get("content", ""))
-        if "ini" in item:
+        if kind := next((kind for kind in ini.FORMS if kind in item), None):
             try:
-                layers = [layer["ini"] if set(layer) == {"where", "ini"} else layer for layer in item["ini"]]
-                content = ini.render(ini.merge(layers))
+                layers = [layer[kind] if set(layer) == {"where", kind} else layer for layer in item[kind]]
+                content = ini.render(ini.merge(layers), kind)
             except (TypeError, ValueError) as error:
                 self.faults += [f"{item['path']}: {line}" for line in str(error).splitlines()]
         secret = next(secrets.names(content), None) is not None

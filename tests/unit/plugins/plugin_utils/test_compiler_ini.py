@@ -32,6 +32,38 @@ def test_a_value_is_written(value: Any, lines: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "config", "text"),
+    [
+        (
+            "haproxy",
+            {"global": {"maxconn": 7}, "frontend x": {"bind": {"multi": [":1", ":2 ssl"]}, "option httplog": True}},
+            "global\n    maxconn 7\n\nfrontend x\n    bind :1\n    bind :2 ssl\n    option httplog\n",
+        ),
+        ("haproxy", {"defaults": {"option redispatch": False, "timeout queue": None}}, ""),
+        ("arguments", {"": {"port": 7, "disable-cas": True, "lock-memory": False}}, "--port=7\n--disable-cas\n"),
+    ],
+)
+def test_other_forms(kind: str, config: Any, text: str) -> None:
+    assert render(config, kind) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("haproxy", {"": {"maxconn": 7}}),
+        ("haproxy", {"frontend": {"bind x\n": 1}}),
+        ("haproxy", {"frontend x\ny": {"bind": 1}}),
+        ("haproxy", {"global": {"# maxconn": 7}}),
+        ("arguments", {"memcached": {"port": 7}}),
+        ("arguments", {"": {"-p": 7}}),
+    ],
+)
+def test_names_of_another_form_are_refused(kind: str, config: Any) -> None:
+    with pytest.raises(ValueError, match="no name for"):
+        render(config, kind)
+
+
+@pytest.mark.parametrize(
     ("config", "fault"),
     [
         ({"s": {"o": "a\nb"}}, "line break"),

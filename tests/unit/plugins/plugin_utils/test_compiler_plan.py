@@ -89,42 +89,114 @@ def test_the_inventorys_secret_goes_before_the_made_one() -> None:
 # -- one option, one unit ----------------------------------------------------------------------------------------------
 
 
-def digests(plan: dict[str, Any]) -> dict[str, list[str]]:
-    """What each unit reads, as service_apply would hash it."""
+def digests(plan: dict[str, Any]) -> dict[str, Any]:
+    """What each unit reads and each step is, as service_apply would hash it."""
     contents = {
         file["path"]: file.get("content", "")
         for node in plan["graph"]
         if node["kind"] == "files"
         for file in node["files"]
     }
-    return {
+    units = {
         node["unit"]: [part(contents.get(read["path"], ""), read) for read in node["reads"]]
         for node in plan["graph"]
         if node["kind"] == "unit"
     }
+    return units | {node["id"]: node for node in plan["graph"] if node["kind"] == "step"}
+
+
+def acted(case: str, overrides: dict[str, Any]) -> set[str]:
+    """The units that would restart and the steps that would run again, `node/what`, with an operator's variables."""
+    found = set()
+    for name, plan in compiled.plans(case, overrides).items():
+        before, after = digests(compiled.golden(case)[name]), digests(plan)
+        found |= {f"{name}/{what}" for what in before.keys() | after.keys() if before.get(what) != after.get(what)}
+    return found
+
+
+# node1 is the controller, node2 the compute node.
+ONE_OPTION: list[tuple[dict[str, Any], set[str]]] = [
+    ({"mariadb_config_overrides": {"mariadbd": {"max_connections": 7}}}, {"node1/mariadb.service"}),
+    ({"mariadb_max_connections": 7}, {"node1/mariadb.service"}),
+    ({"rabbitmq_config_overrides": {"": {"heartbeat": 7}}}, {"node1/rabbitmq-server.service"}),
+    ({"memcached_memory": 7}, {"node1/memcached.service"}),
+    ({"memcached_config_overrides": {"": {"max-item-size": "7m"}}}, {"node1/memcached.service"}),
+    ({"loadbalancer_max_connections": 7}, {"node1/haproxy.service"}),
+    ({"loadbalancer_config_overrides": {"defaults": {"timeout client": "7m"}}}, {"node1/haproxy.service"}),
+    ({"keystone_config_overrides": {"token": {"expiration": 7}}}, {"node1/keystone.service"}),
+    ({"keystone_workers": 7}, {"node1/keystone.service"}),
+    ({"glance_config_overrides": {"DEFAULT": {"image_size_cap": 7}}}, {"node1/glance-api.service"}),
+    ({"glance_workers": 7}, {"node1/glance-api.service"}),
+    (
+        {"placement_config_overrides": {"placement": {"randomize_allocation_candidates": True}}},
+        {"node1/placement-api.service"},
+    ),
+    ({"placement_threads": 7}, {"node1/placement-api.service"}),
+    # What a chassis is told is set in Open vSwitch's database, on every one of them: no unit has to know.
+    ({"ovn_settings": {"ovn-monitor-all": "true"}}, {"node1/ovn:chassis", "node2/ovn:chassis"}),
+    ({"neutron_workers": 7}, {"node1/neutron-api.service"}),
+    ({"neutron_metadata_workers": 7}, {"node2/neutron-ovn-metadata-agent.service"}),
+    (
+        {"neutron_metadata_config_overrides": {"DEFAULT": {"debug": True}}},
+        {"node2/neutron-ovn-metadata-agent.service"},
+    ),
+    ({"nova_workers": 7}, {"node1/nova-api.service"}),
+    ({"nova_metadata_workers": 7}, {"node1/nova-api-metadata.service"}),
+    ({"nova_conductor_workers": 7}, {"node1/nova-conductor.service"}),
+    ({"nova_scheduler_workers": 7}, {"node1/nova-scheduler.service"}),
+    (
+        {"nova_config_overrides": {"filter_scheduler": {"shuffle_best_same_weighed_hosts": True}}},
+        {"node1/nova-scheduler.service"},
+    ),
+    ({"nova_config_overrides": {"libvirt": {"images_type": "raw"}}}, {"node2/nova-compute.service"}),
+    ({"nova_virt_type": "qemu"}, {"node2/nova-compute.service"}),
+    ({"nova_reserved_host_memory_mb": 7}, {"node2/nova-compute.service"}),
+]
+# What several programs read is changed for all of them, and for no one else.
+NEUTRON = {"neutron-api.service", "neutron-periodic-workers.service", "neutron-ovn-maintenance-worker.service"}
+NOVA = {"nova-api.service", "nova-api-metadata.service", "nova-conductor.service", "nova-scheduler.service"}
+SHARED_OPTION: list[tuple[dict[str, Any], set[str]]] = [
+    ({"neutron_config_overrides": {"DEFAULT": {"debug": True}}}, {f"node1/{unit}" for unit in NEUTRON}),
+    ({"neutron_ml2_config_overrides": {"ovn": {"ovsdb_log_level": "INFO"}}}, {f"node1/{unit}" for unit in NEUTRON}),
+    (
+        {"nova_config_overrides": {"vnc": {"enabled": False}}},
+        {"node1/nova-novncproxy.service", "node2/nova-compute.service"},
+    ),
+    (
+        {"nova_config_overrides": {"DEFAULT": {"debug": True}}},
+        {"node2/nova-compute.service", *(f"node1/{unit}" for unit in {*NOVA, "nova-novncproxy.service"})},
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "restarted"), [*ONE_OPTION, *SHARED_OPTION])
+def test_one_option_restarts_who_reads_it_and_nothing_else(overrides: dict[str, Any], restarted: set[str]) -> None:
+    assert acted("two_nodes", overrides) == restarted
 
 
 @pytest.mark.parametrize(
     ("overrides", "restarted"),
     [
-        ({"mariadb_config_overrides": {"mariadbd": {"max_connections": 7}}}, {"mariadb.service"}),
-        ({"rabbitmq_config_overrides": {"": {"heartbeat": 7}}}, {"rabbitmq-server.service"}),
-        ({"memcached_memory": 7}, {"memcached.service"}),
-        ({"loadbalancer_max_connections": 7}, {"haproxy.service"}),
-        ({"keystone_config_overrides": {"token": {"expiration": 7}}}, {"keystone.service"}),
-        ({"keystone_workers": 7}, {"keystone.service"}),
-        ({"glance_config_overrides": {"DEFAULT": {"image_size_cap": 7}}}, {"glance-api.service"}),
-        ({"placement_config_overrides": {"placement": {"randomize_allocation_candidates": True}}},
-         {"placement-api.service"}),
-        ({"placement_threads": 7}, {"placement-api.service"}),
-        ({"nova_config_overrides": {"filter_scheduler": {"shuffle_best_same_weighed_hosts": True}}},
-         {"nova-scheduler.service"}),
+        ({"nova_scheduler_workers": 7}, {"node1/nova-scheduler.service"}),
+        ({"nova_config_overrides": {"libvirt": {"images_type": "raw"}}}, {"node1/nova-compute.service"}),
     ],
-)  # fmt: skip
-def test_one_option_restarts_one_unit(overrides: dict[str, Any], restarted: set[str]) -> None:
-    before = digests(compiled.golden("two_nodes")["node1"])
-    after = digests(compiled.plans("two_nodes", overrides, only="node1")["node1"])
-    assert {unit for unit in before if before[unit] != after[unit]} == restarted
+)
+def test_so_it_is_where_one_file_is_read_by_both_roles(overrides: dict[str, Any], restarted: set[str]) -> None:
+    assert acted("all_in_one", overrides) == restarted
+
+
+def test_every_service_and_unit_has_its_case() -> None:
+    services = {option.partition("_")[0] for overrides, _units in ONE_OPTION for option in overrides}
+    assert services == set(MANIFESTS)
+    tried = {what.partition("/")[2] for _overrides, units in [*ONE_OPTION, *SHARED_OPTION] for what in units}
+    units = {
+        node["unit"]
+        for plan in compiled.golden("two_nodes").values()
+        for node in plan["graph"]
+        if node["kind"] == "unit" and node["reads"]
+    }
+    # What these two read is the node's name and address, and no option of anyone.
+    assert units - tried == {"openvswitch-switch.service", "ovn-central.service"}
 
 
 # -- the graph ---------------------------------------------------------------------------------------------------------
@@ -180,7 +252,7 @@ def test_what_is_not_for_the_node_is_never_rendered() -> None:
         ({"units": [{}]}, "'name' is missing"),
         ({"where": ["controler"]}, "'where' must be a list of"),
         ({"secrets": {"p": {"kind": "guid"}}}, "kind must be one of"),
-        ({"files": [{"path": "/f"}]}, "give one of content, ini, state"),
+        ({"files": [{"path": "/f"}]}, "give one of content, ini, haproxy, arguments, state"),
         ({"files": [{"path": "/f", "content": "", "state": "absent"}]}, "give one of"),
         ({"files": [{"path": "/f", "ini": [{"s": {"o": "a\nb"}}]}]}, "/f: [s] o: a value cannot hold a line break"),
         ({"files": [{"path": "/f", "content": "a"}, {"path": "/f", "content": "b"}]}, "/f: written by two"),
