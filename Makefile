@@ -41,17 +41,20 @@ logs: venv ## One tarball with what is needed to find a fault
 	@$(RUN) python tools/demo.py logs
 
 ## Tests
-.PHONY: test test-quick test-all lint sanity importer unit integration validate molecule e2e e2e-aio bench
+.PHONY: test test-quick test-all lint sanity importer unit integration validate molecule e2e machines e2e-aio bench bench-all
 test: ## Every test that fits into 75 minutes: also the rack from power-off to an instance, and roles in containers
 	@tools/test all
 
 test-quick: ## Lint and unit tests; for every step (under 3 minutes)
 	@tools/test quick
 
-test-all: ## All there is: also what takes hours
+test-all: ## All there is, also what takes hours: one node in both roles, ramdisk and image alone, the benchmarks
 	@tools/test everything
 
-lint sanity importer unit integration validate molecule e2e e2e-aio: ## One part of them
+lint sanity importer unit integration validate molecule e2e: ## One part of `make test`
+	@tools/test $@
+
+machines e2e-aio bench-all: ## One part of `make test-all` (machines: after `make e2e` or `make demo`, whose images it boots)
 	@tools/test $@
 
 bench: ## The benchmarks (tests/bench), figures beside their targets; those of the rack after `make demo`

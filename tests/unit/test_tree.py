@@ -145,3 +145,23 @@ def test_playbooks_hold_roles_and_imports_only() -> None:
     """A playbook is a list of plays; what is done stands in roles."""
     line = yaml.safe_load((TOP / "playbooks/deploy_overcloud.yml").read_text())
     assert all(set(play) <= {"name", "ansible.builtin.import_playbook"} for play in line)
+
+
+def test_every_test_and_benchmark_is_run_by_a_make_target() -> None:
+    """The unit tests are found by pytest; the others have to be named, and their parts be in `make test-all`."""
+    runner = text(TOP / "tools/test")
+    run = [path for path in (TOP / "tests/e2e").glob("*.py") if "\ndef test_" in text(path)]
+    run += [path for path in (TOP / "tests/bench").glob("*.py") if "__main__" in text(path)]
+    missing = [path.name for path in run if not re.search(rf"\b{path.stem}\b", runner)]
+    assert len(run) >= 6 and not missing, missing
+    everything = re.search(r"^ +everything\) parts=\((.*)\)", runner, re.MULTILINE)
+    assert everything
+    parts = set(re.findall(r"^([\w-]+)\(\) \{", runner, re.MULTILINE)) - {
+        "run",
+        "packages",
+        "part",
+        "measure",
+        "unit-quick",
+        "bench",
+    }
+    assert parts == set(everything[1].split())
