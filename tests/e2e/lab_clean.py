@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import host_state
 import pytest
 import yaml
 
@@ -37,37 +38,8 @@ RACK: dict[str, Any] = {
 }
 
 
-def output(*command: str) -> str:
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def rack_processes() -> list[str]:
-    """Processes in the rack's cgroup or of its unit."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cgroup"):
-        try:
-            if "/scclean" in path.read_text():
-                found.append((path.parent / "cmdline").read_text())
-        except OSError:
-            continue  # it ended meanwhile
-    return found
-
-
-def host() -> dict[str, Any]:
-    """What of the host a rack could leave behind."""
-    return {
-        "links": sorted(link["ifname"] for link in json.loads(output("ip", "-json", "link"))),
-        "addresses": sorted(
-            address["local"] for link in json.loads(output("ip", "-json", "address")) for address in link["addr_info"]
-        ),
-        "routes": sorted(json.dumps(route, sort_keys=True) for route in json.loads(output("ip", "-json", "route"))),
-        "mounts": sorted(line.split()[4] for line in Path("/proc/1/mountinfo").read_text().splitlines()),
-        "loops": output("losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"),
-        "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/scclean*")),
-        "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),
-        "processes": rack_processes(),
-        "machines": sorted(path.name for path in Path("/run/systemd/nspawn").glob("**/*scclean*")),
-    }
+def left_since(before: set[str]) -> list[str]:
+    return host_state.differences(before, host_state.state(RACK["lab_name"]))
 
 
 def playbook(root: Path, state: str) -> subprocess.Popen[str]:
@@ -96,9 +68,9 @@ def rack(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_rack_comes_and_goes(rack: Path) -> None:
-    before = host()
+    before = host_state.state(RACK["lab_name"])
     run(rack, "present")
-    assert "scclean" in host()["links"]
+    assert "is link scclean" in left_since(before)
     assert "changed=0 " in run(rack, "present"), "the second run changes nothing"
     everything = yaml.safe_load((rack / "inventory/hosts.yml").read_text())["all"]
     assert (rack / "inventory/hosts.yml").stat().st_mode & 0o777 == 0o600
@@ -106,7 +78,7 @@ def test_a_rack_comes_and_goes(rack: Path) -> None:
     assert chassis(everything, bmc, "power status") == "Chassis Power is off"
     run(rack, "absent")
     assert not rack.exists()
-    assert host() == before
+    assert not left_since(before)
 
 
 def chassis(everything: dict[str, Any], bmc: dict[str, Any], command: str) -> str:
@@ -126,7 +98,7 @@ def chassis(everything: dict[str, Any], bmc: dict[str, Any], command: str) -> st
 
 @pytest.mark.parametrize("task", ["Unpack the rack's system", "Start the rack and connect", "Bring what runs"])
 def test_nothing_is_left_of_a_rack_whose_making_was_killed(rack: Path, task: str) -> None:
-    before = host()
+    before = host_state.state(RACK["lab_name"])
     process = playbook(rack, "present")
     assert process.stdout is not None
     for line in process.stdout:
@@ -139,7 +111,7 @@ def test_nothing_is_left_of_a_rack_whose_making_was_killed(rack: Path, task: str
     process.wait()
     run(rack, "absent")
     assert not rack.exists()
-    assert host() == before
+    assert not left_since(before)
 
 
 def test_a_strangers_folder_is_not_removed(tmp_path: Path) -> None:
