@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -35,22 +36,63 @@ def text(path: Path) -> str:
         return ""
 
 
-MODULES = sorted(p.stem for p in (TOP / "plugins/modules").glob("*.py"))
+KINDS = ("modules", "action", "lookup", "filter")
+PLUGINS = sorted((kind, path.stem) for kind in KINDS for path in (TOP / "plugins" / kind).glob("*.py"))
 ROLES = sorted(p.name for p in (TOP / "roles").iterdir() if (p / "meta/main.yml").exists())
 PLAYBOOKS = sorted(p.stem for p in (TOP / "playbooks").glob("*.yml"))
-FILTERS = sorted(p.stem for p in (TOP / "plugins/filter").glob("*.py"))
 
 
 @pytest.fixture(scope="module")
-def tests_text() -> str:
-    """All that tests say, in one string."""
+def tests() -> list[Path]:
     me = Path(__file__).resolve()
-    return "\n".join(text(p) for p in tracked("tests", "extensions", "tools") if p.resolve() != me)
+    return [path for path in tracked("tests", "extensions") if path.resolve() != me]
 
 
-@pytest.mark.parametrize("name", [*MODULES, *FILTERS])
-def test_plugin_has_a_test_that_names_it(name: str, tests_text: str) -> None:
-    assert re.search(rf"\b{name}\b", tests_text), f"no test names {name}"
+@pytest.fixture(scope="module")
+def tests_text(tests: list[Path]) -> str:
+    """All that tests do, in one string without comments."""
+    lines = (line for path in tests for line in text(path).splitlines())
+    return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+
+
+@pytest.fixture(scope="module")
+def imported(tests: list[Path]) -> set[tuple[str, str]]:
+    """The plugins that tests import, by kind and name."""
+    top, found = "ansible_collections.seedcloud.openstack.plugins.", set()
+    for node in (node for path in tests if path.suffix == ".py" for node in ast.walk(ast.parse(text(path)))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(top):
+            parts = (node.module or "").removeprefix(top).split(".")
+            found |= {(parts[0], name) for name in (parts[1:] or [alias.name for alias in node.names])}
+    return found
+
+
+def in_a_play(kind: str, name: str, said: str) -> bool:
+    """Whether a play has a plugin: a module by its task's key, a filter or lookup by its use."""
+    fqcn = rf"seedcloud\.openstack\.{name}"
+    return bool(re.search(rf"{fqcn}[\"']?:\s" if kind in ("modules", "action") else rf"[|('\"] *{fqcn}\b", said))
+
+
+def is_run(playbook: str, said: str) -> bool:
+    """Whether a test runs a playbook: on the rack, on machines that are played, from a container's, or by its file."""
+    return bool(
+        re.search(
+            rf'run_stage\(\s*"{playbook}"|playbook(?:=|: str = )"{playbook}"'
+            rf"|import_playbook: seedcloud\.openstack\.{playbook}\b"
+            rf'|"ansible-playbook",[^\n]*playbooks/{playbook}\.yml"',
+            said,
+        )
+    )
+
+
+@pytest.mark.parametrize(("kind", "name"), PLUGINS)
+def test_plugin_is_tried(kind: str, name: str, tests_text: str, imported: set[tuple[str, str]]) -> None:
+    assert (kind, name) in imported or in_a_play(kind, name, tests_text), f"no test imports {name} or has it in a play"
+
+
+def test_a_word_tries_nothing() -> None:
+    prose = "A plan: check the lab by node_wait and seedcloud.openstack.node_fields, as `playbooks/plan.yml` does."
+    assert not any(is_run(name, prose) for name in PLAYBOOKS)
+    assert not any(in_a_play(kind, name, prose) for kind, name in PLUGINS)
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -137,8 +179,8 @@ def test_no_registry_and_no_path_of_one_machine() -> None:
 @pytest.mark.parametrize("name", PLAYBOOKS)
 def test_playbook_is_documented_and_tried(name: str, tests_text: str) -> None:
     readme = text(TOP / "README.md")
-    assert re.search(rf"\b{name}\b", readme), f"README.md does not mention the playbook {name}"
-    assert re.search(rf"\b{name}\b", tests_text), f"no test names the playbook {name}"
+    assert re.search(rf"`{name}`|seedcloud\.openstack\.{name}\b", readme), f"README.md does not mention {name}"
+    assert is_run(name, tests_text), f"no test runs the playbook {name}"
 
 
 def test_playbooks_hold_roles_and_imports_only() -> None:
