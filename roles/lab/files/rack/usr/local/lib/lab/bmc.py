@@ -58,15 +58,21 @@ class Machine:
 
     def __init__(self, spec: dict[str, Any], connection: libvirt.virConnect) -> None:
         self.spec, self.connection = spec, connection
-        self.disk = DISKS / f"{spec['name']}.img"
-        if not self.disk.exists():
-            with self.disk.open("xb") as file:
-                file.truncate(int(spec["disk_gib"]) << 30)
+        sizes = [spec["disk_gib"], *spec["more_disks_gib"]]
+        # No node's name has a plus sign in it.
+        self.disks = [DISKS / f"{spec['name']}{f'+{i}' if i else ''}.img" for i in range(len(sizes))]
+        for disk, gib in zip(self.disks, sizes, strict=True):
+            if not disk.exists():
+                with disk.open("xb") as file:
+                    file.truncate(int(gib) << 30)
         self.define(DEFAULT_ORDER)
 
     def devices(self, order: tuple[str, ...]) -> list[tuple[str, int]]:
         """Every device that can be booted from, with its place in the order."""
-        classes = {"disk": ["ua-disk0"], "network": [f"ua-nic{i}" for i in range(len(self.spec["macs"]))]}
+        classes = {
+            "disk": [f"ua-disk{i}" for i in range(len(self.disks))],
+            "network": [f"ua-nic{i}" for i in range(len(self.spec["macs"]))],
+        }
         return [(device, place) for place, device in enumerate((d for kind in order for d in classes[kind]), start=1)]
 
     def define(self, order: tuple[str, ...]) -> libvirt.virDomain:
@@ -86,7 +92,15 @@ class Machine:
                 f"<loader readonly='yes' type='pflash'>{OVMF}/OVMF_CODE_4M.fd</loader>"
                 f"<nvram template='{OVMF}/OVMF_VARS_4M.fd'>{DISKS}/{self.spec['name']}.nvram</nvram>"
             )
-        bus = {"scsi": "sda", "virtio": "vda"}[self.spec["disk_bus"]]
+        prefix = {"scsi": "sd", "virtio": "vd"}[self.spec["disk_bus"]]
+        disks = "".join(
+            "<disk type='file' device='disk'>"
+            "<driver name='qemu' type='raw' cache='unsafe' discard='unmap' detect_zeroes='unmap'/>"
+            f"<source file='{path}'/><target dev='{prefix}{chr(ord('a') + i)}' bus={spec['disk_bus']}/>"
+            f"<serial>{self.spec['disk_serial']}{f'-{i}' if i else ''}</serial>"
+            f"<alias name='ua-disk{i}'/><boot order='{place[f'ua-disk{i}']}'/></disk>"
+            for i, path in enumerate(self.disks)
+        )
         kvm = self.spec["accelerator"] == "kvm"
         return f"""
 <domain type='{"kvm" if kvm else "qemu"}'>
@@ -102,11 +116,7 @@ class Machine:
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     <controller type='scsi' model='virtio-scsi'/>
     <controller type='usb' model='none'/>
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='raw' cache='unsafe' discard='unmap' detect_zeroes='unmap'/>
-      <source file='{self.disk}'/><target dev='{bus}' bus={spec["disk_bus"]}/>
-      <serial>{self.spec["disk_serial"]}</serial><alias name='ua-disk0'/><boot order='{place["ua-disk0"]}'/>
-    </disk>
+    {disks}
     {nics}
     <serial type='pty'><log file='{CONSOLES}/{self.spec["name"]}.log' append='on'/></serial>
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
