@@ -22,7 +22,8 @@ NOISE = re.compile(
         (
             re.escape(str(TOP)),
             r"/var/lib/(apt|chrony|containerd|dhcp\w*|docker|dpkg|logrotate|NetworkManager|[mp]locate|snapd|sudo|systemd)",
-            r"/run/(chrony|containerd|dbus|docker.*|lock|log|mount|motd.*|NetworkManager|sudo|systemd|udev|user|utmp)",
+            r".*/__pycache__",
+            r"/run/(blkid|chrony|containerd|dbus|docker.*|lock|log|lvm|mount|motd.*|NetworkManager|sudo|systemd|udev|user|utmp)",
             r"(/root|/home/[^/]+)/\.(ansible|cache|lesshst|viminfo|\w*history)",
             r"/tmp/(pytest-of-.*|systemd-private-.*|\.\w+-unix|ansible_.*payload.*)",  # the last: of a killed run's modules
             *filter(None, [os.environ.get("SEEDCLOUD_NOISE")]),

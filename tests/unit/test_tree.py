@@ -202,6 +202,7 @@ def test_every_test_and_benchmark_is_run_by_a_make_target() -> None:
         "run",
         "packages",
         "part",
+        "measure",
         "unit-quick",
         "bench",
     }
