@@ -17,20 +17,23 @@ from ansible_collections.seedcloud.openstack.tests.unit.plugins.module_utils imp
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(cloud_peer.QEMU is None, reason="needs qemu-system-x86")]
 
+REFUSED = (401, {"error": {"message": "no such account", "code": 401}})
 SIGN_IN = "POST /identity/v3/auth/tokens"
 
 
 class Estate:
-    """Two hosts, which are both this machine, and what the role is told."""
+    """Two hosts, which are both this machine, and what the role is told. What asks the other one for anything takes the
+    first one's clouds.yaml away, for a real one has it not."""
 
     def __init__(self, folder: Path, cloud: cloud_peer.Cloud) -> None:
-        self.folder, self.proof = folder, folder / "proof"
-        (folder / "clouds.yaml").write_text(cloud.clouds())
+        self.folder, self.cloud, self.proof = folder, cloud, folder / "proof"
         (folder / "guest.img").write_bytes(b"guest")
         cloud_peer.guest(folder / "bin")
         # Nobody becomes root, and nothing is installed: the tests' own Python has it.
         host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
-        inventory = {"all": {"hosts": {"seed": host, "elsewhere": host}}}
+        cloud_peer.program(folder / "bin", "other", f'rm -f {folder}/clouds.yaml; exec {sys.executable} "$@"')
+        other = host | {"ansible_python_interpreter": f"{folder}/bin/other"}
+        inventory = {"all": {"hosts": {"seed": host, "elsewhere": other}}}
         (folder / "hosts.json").write_text(json.dumps(inventory))
         play = {"hosts": "seed", "gather_facts": False, "roles": ["seedcloud.openstack.verify"]}
         (folder / "play.json").write_text(json.dumps([play]))
@@ -43,6 +46,7 @@ class Estate:
         }
 
     def run(self, *arguments: str, rc: int = 0) -> str:
+        (self.folder / "clouds.yaml").write_text(self.cloud.clouds())
         done = subprocess.run(
             ["ansible-playbook", "-i", "hosts.json", "play.json", "-e", json.dumps(self.vars), *arguments],
             cwd=self.folder,
@@ -71,3 +75,18 @@ def test_a_proof_is_made_again_when_what_it_stands_for_changes(tmp_path: Path) -
             cloud.asked.clear()
             estate.run("--check")
             assert (SIGN_IN in cloud.asked) == proves, content
+
+
+def test_from_another_host_which_keeps_no_way_to_the_cloud(tmp_path: Path) -> None:
+    with cloud_peer.serve() as cloud, cloud_peer.screen(cloud):
+        estate = Estate(tmp_path, cloud)
+        stamp = tmp_path / "stamp.json"
+        estate.vars |= {"verify_host": "elsewhere", "verify_stamp": str(stamp)}
+        cloud.faults[SIGN_IN] = REFUSED
+        assert "sign in: no such account" in estate.run(rc=2)
+        assert not stamp.exists() and estate.proof.is_dir() and not (estate.proof / "clouds.yaml").exists()
+        cloud.faults.clear()
+        out = estate.run("-vvv")
+        assert not (tmp_path / "clouds.yaml").exists() and "changed: [seed -> elsewhere" not in out
+        assert (estate.proof / "screen.png").exists() and not (estate.proof / "clouds.yaml").exists()
+        assert stamp.exists() and cloud.left == set()
