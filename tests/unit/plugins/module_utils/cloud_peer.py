@@ -174,6 +174,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "DELETE":
             del kept[words[0]]
             return self.answer(204)
+        if self.command == "PUT":
+            kept[words[0]] |= given[one]
         return self.answer(200, {one: kept[words[0]]})
 
     def network(self, words: list[str], query: dict[str, str], given: dict[str, Any]) -> None:
@@ -207,10 +209,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.command == "POST":
             body = given[NETWORK[kind]]
             if kind == "networks":
-                body |= {"mtu": 1442, "router:external": False}
+                given = {"network": {"mtu": 1442, "router:external": False} | body}
             if kind == "floatingips":
                 body |= {"floating_ip_address": "203.0.113.107"}
-            if kind in ("ports", "networks"):
+            if kind == "ports":
                 body.setdefault("device_id", "")
         return self.crud(kind, NETWORK[kind], rest, query, given, 201)
 
