@@ -36,6 +36,22 @@ def template(variables: Mapping[str, Any], data: Any) -> Any:
 SERVICES = load_file(str(ROLES / "service_engine/defaults/main.yml"))["service_engine_services"]
 
 
+def _read(case: str) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+    """Node records, networks, and the variables of each node."""
+    inventory = InventoryManager(loader=LOADER, sources=[str(GOLDEN / case / "hosts.yml")])
+    manager = VariableManager(loader=LOADER, inventory=inventory)
+    hostvars = HostVars(inventory=inventory, variable_manager=manager, loader=LOADER)
+    groups = inventory.get_groups_dict()
+    found = Records().filters()["node_records"](hostvars, groups)
+    networks = Networks().filters()["network_map"](hostvars, groups)
+    return found, networks, {node["name"]: manager.get_vars(host=inventory.get_host(node["name"])) for node in found}
+
+
+def records(case: str) -> list[dict[str, Any]]:
+    """The node records of a golden inventory."""
+    return _read(case)[0]
+
+
 @functools.cache
 def golden(case: str) -> dict[str, Any]:
     """The plan of every node of a golden inventory."""
@@ -49,21 +65,16 @@ def plans(
     only: str | None = None,
 ) -> dict[str, Any]:
     """The same with the operator's variables on top, for all or one of its nodes."""
-    inventory = InventoryManager(loader=LOADER, sources=[str(GOLDEN / case / "hosts.yml")])
-    manager = VariableManager(loader=LOADER, inventory=inventory)
-    hostvars = HostVars(inventory=inventory, variable_manager=manager, loader=LOADER)
-    groups = inventory.get_groups_dict()
-    records = Records().filters()["node_records"](hostvars, groups)
-    networks = Networks().filters()["network_map"](hostvars, groups)
+    nodes, networks, hosts = _read(case)
     found = {}
-    for record in records:
+    for record in nodes:
         if only not in {None, record["name"]}:
             continue
-        variables = {**manager.get_vars(host=inventory.get_host(record["name"])), **(overrides or {})}
+        variables = {**hosts[record["name"]], **(overrides or {})}
         args = {
             "services": services or SERVICES,
             "node": record["name"],
-            "records": records,
+            "records": nodes,
             "networks": networks,
             "region": variables.get("seedcloud_region", "RegionOne"),
             "domain": variables.get("seedcloud_domain", "seedcloud.internal"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.seedcloud.openstack.tests.golden import validate
 
 from . import compiled
 
@@ -47,3 +48,22 @@ def test_plans_are_the_golden_ones(case: str) -> None:
         if os.environ.get("GOLDEN_UPDATE"):
             golden.write_text(readable(plan))
         assert readable(plan) == golden.read_text(), f"{golden} is not what compiles now"
+
+
+def test_every_file_has_a_judge_or_a_reason_why_not() -> None:
+    """`tools/test validate` runs the judges; that there is one can be said without them."""
+    files = [file for _plan, file in validate.files()]
+    unjudged = {file["path"] for file in files if validate.judge(file) is None}
+    assert all(any(path.startswith(start) for path in unjudged) for start in validate.UNJUDGED), (
+        "a reason without a file"
+    )
+    assert {file["service"] for file in files if validate.judge(file)} == set(compiled.SERVICES)
+    with pytest.raises(LookupError, match="nobody judges it"):
+        validate.judge({"path": "/etc/new.conf", "content": ""})
+
+
+def test_a_fault_is_planted_in_every_file_that_is_judged() -> None:
+    for _plan, file in validate.files():
+        if validate.judge(file):
+            planted = list(validate.plant(file))
+            assert planted and all(validate.PLANTED in each["content"] for each in planted), file["path"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,6 +184,31 @@ def test_one_option_restarts_who_reads_it_and_nothing_else(overrides: dict[str, 
 )
 def test_so_it_is_where_one_file_is_read_by_both_roles(overrides: dict[str, Any], restarted: set[str]) -> None:
     assert acted("all_in_one", overrides) == restarted
+
+
+def test_a_node_that_is_added_is_known_to_all_and_restarts_nothing(tmp_path: Path) -> None:
+    inventory = yaml.safe_load((compiled.GOLDEN / "two_nodes/hosts.yml").read_text())
+    computes = inventory["all"]["children"]["seedcloud_nodes"]["children"]["seedcloud_computes"]["hosts"]
+    text = json.dumps(computes["node2"])
+    for old, new in (
+        ("0.2.132", "0.2.133"),
+        (":53:03", ":53:05"),
+        (":53:04", ":53:06"),
+        ("TWO", "THREE"),
+        (".12", ".13"),
+    ):
+        text = text.replace(old, new)
+    computes["node3"] = json.loads(text)
+    (tmp_path / "hosts.yml").write_text(json.dumps(inventory))
+    plans = compiled.plans(str(tmp_path))
+    for name, golden in compiled.golden("two_nodes").items():
+        [hosts] = [
+            file for node in plans[name]["graph"] for file in node.get("files", []) if file["path"] == "/etc/hosts"
+        ]
+        assert hosts["content"].endswith(
+            "192.0.2.12 node2.seedcloud.internal node2\n192.0.2.13 node3.seedcloud.internal node3\n"
+        )
+        assert digests(plans[name]) == digests(golden)
 
 
 def test_every_service_and_unit_has_its_case() -> None:
