@@ -15,8 +15,8 @@ description:
   - Builds a whole-disk image of Debian with packages in it, nothing configured and nothing that tells one node from another,
     and serves it under C(http/images) of the seed's folder. It boots by BIOS and by UEFI, with Secure Boot too.
   - Neither a loop device nor a mount is used. C(mmdebstrap), C(mke2fs), C(sfdisk), C(mcopy) and C(zstd) must be there.
-  - The image is named by the hash of these parameters and of the versions of all packages in it. Where an image of the same
-    parameters exists it is kept, whatever the mirror has by now; see O(update).
+  - The image is named by the hash of these parameters, of the builder and of the versions of all packages in it. Where an image of
+    the same parameters exists it is kept, whatever the mirror has by now; see O(update).
   - After a build, images that were built here before are removed, but for the last one and those that O(keep) or a node's
     order names.
 attributes:
@@ -197,13 +197,12 @@ def main() -> None:
         excludes=given["excluded_paths"],
         includes=given["included_paths"],
         debconf=given["debconf_answers"],
+        sources="" if given["apt_sources"] == "host" else given["apt_sources"],
     )
-    sources = "" if given["apt_sources"] == "host" else given["apt_sources"]
     try:
         image = ensure(
             Path(given["root"]),
             spec,
-            sources,
             given["compression_level"],
             check=module.check_mode,
             update=given["update"],

@@ -155,10 +155,10 @@ def main() -> None:
         modules=given["modules"],
         firmware_packages=given["firmware_packages"],
         firmware=given["firmware"],
+        sources="" if given["apt_sources"] == "host" else given["apt_sources"],
     )
-    sources = "" if given["apt_sources"] == "host" else given["apt_sources"]
     try:
-        ramdisk = ensure(Path(given["root"]), spec, agent, sources, module.check_mode)
+        ramdisk = ensure(Path(given["root"]), spec, agent, module.check_mode)
     except (BuildError, OSError) as error:
         module.fail_json(msg=f"The ramdisk was not built: {error}")
     module.exit_json(**{key: value for key, value in ramdisk.items() if key not in ("schema", "modules")})

@@ -147,7 +147,7 @@ def test_a_built_image_is_nobodys(tmp_path: Path) -> None:
         "test", defaults["image_suite"], [*defaults["image_base_packages"], *more], defaults["image_enabled_units"],
         excludes=defaults["image_excluded_paths"], includes=defaults["image_included_paths"],
     )  # fmt: skip
-    made = golden.ensure(tmp_path, spec, "", 1, check=False, update=False)
+    made = golden.ensure(tmp_path, spec, 1, check=False, update=False)
     raw = tmp_path / "disk.raw"
     subprocess.run(["zstd", "-dq", "--sparse", tmp_path / f"http/images/{made['name']}.raw.zst", "-o", raw], check=True)
     assert image_identity.findings(raw) == []

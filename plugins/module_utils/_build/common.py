@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 from .._image.stage import named_in
@@ -72,6 +74,11 @@ def tree_digest(folder: Path) -> str:
     """sha256 over the names and contents of the files below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return digest({str(path.relative_to(folder)): file_digest(path) for path in files})
+
+
+def builder_digest(*builders: ModuleType) -> str:
+    """sha256 over the sources of these modules, which come to a host in a zip file."""
+    return digest([inspect.getsource(builder) for builder in builders])
 
 
 # -- apt

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from .._image.block_map import block_map
-from . import disk
+from . import common, disk
 from .common import (
     BuildError,
     Tree,
+    builder_digest,
     chroot,
     digest,
     file_digest,
+    host_sources,
     make_tree,
     need_space,
     read_json,
@@ -31,9 +34,6 @@ from .common import (
     succeed,
     write_json,
 )
-
-# Part of an image's name. Raise it when a change here makes an image that nodes should be redeployed with.
-BUILDER = 1
 
 # Made by maintainer scripts or by the build, and different, or secret, on each node. Globs below the tree.
 IDENTITY = (
@@ -87,10 +87,19 @@ class Golden:
     excludes: Sequence[str] = ()
     includes: Sequence[str] = ()
     debconf: Sequence[str] = ()
+    sources: str = ""  # empty: the host's own
     reserve: int = 128 << 20
 
     def hash(self) -> str:
-        return digest({"builder": BUILDER, **asdict(self), "packages": sorted(set(self.packages))})
+        """Settings, where packages come from and this builder: whatever changes one of them makes another image."""
+        return digest(
+            asdict(self)
+            | {
+                "packages": sorted(set(self.packages)),
+                "sources": self.sources or host_sources(self.suite),
+                "builder": builder_digest(sys.modules[__name__], common, disk),
+            }
+        )
 
 
 def remove(tree: Path, globs: Sequence[str]) -> None:
@@ -162,7 +171,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def build(root: Path, scratch: Path, spec: Golden, sources: str, level: int) -> dict[str, Any]:
+def build(root: Path, scratch: Path, spec: Golden, level: int) -> dict[str, Any]:
     """Build and publish below `root`; the manifest. The caller has looked that there is none."""
     images = root / "http/images"
     images.mkdir(parents=True, exist_ok=True)
@@ -171,7 +180,7 @@ def build(root: Path, scratch: Path, spec: Golden, sources: str, level: int) -> 
     tree, raw = scratch / "tree", scratch / "disk.raw"
     make_tree(
         Tree(
-            spec.suite, "minbase", sorted(set(spec.packages)), sources, spec.excludes, spec.includes,
+            spec.suite, "minbase", sorted(set(spec.packages)), spec.sources, spec.excludes, spec.includes,
             "".join(line + "\n" for line in spec.debconf), EARLY,
         ),
         tree,
@@ -223,7 +232,7 @@ def ours(images: Path) -> dict[str, list[Path]]:
 
 
 def ensure(
-    root: Path, spec: Golden, sources: str, level: int, *, check: bool, update: bool, keep: Sequence[str] = ()
+    root: Path, spec: Golden, level: int, *, check: bool, update: bool, keep: Sequence[str] = ()
 ) -> Mapping[str, Any]:
     """The image of these settings, built where there is none (or where `update` asks for today's packages)."""
     asked = _now()
@@ -241,6 +250,6 @@ def ensure(
     with scratch_folder(root / "images/golden") as scratch:
         if found := known():
             return found
-        made = build(root, scratch, spec, sources, level)
+        made = build(root, scratch, spec, level)
         removed = succeed(root, "golden", made["name"], ours(root / "http/images"), keep)
     return {**made, "changed": True, "built": True, "removed": removed}

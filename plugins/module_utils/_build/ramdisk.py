@@ -10,24 +10,27 @@ libraries follow from what the programs are linked with.
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
 import lzma
 import os
 import re
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from . import common
 from .common import (
     BuildError,
     Tree,
+    builder_digest,
     chroot,
     digest,
     file_digest,
+    host_sources,
     make_tree,
     need_space,
     read_json,
@@ -79,12 +82,18 @@ class Ramdisk:
     modules: Sequence[str]
     firmware_packages: Sequence[str] = ()
     firmware: Sequence[str] = ()
+    sources: str = ""  # empty: the host's own
 
     def hash(self, agent: Path) -> str:
-        """Settings, agent and this builder: whatever changes one of them makes another ramdisk."""
-        spec = importlib.util.find_spec(__name__)
-        source = spec.loader.get_source(__name__) if spec and spec.loader and hasattr(spec.loader, "get_source") else ""
-        return digest({**asdict(self), "agent": tree_digest(agent), "builder": digest(source)})
+        """Settings, where packages come from, agent and this builder: whatever changes one of them makes another ramdisk."""
+        return digest(
+            asdict(self)
+            | {
+                "sources": self.sources or host_sources(self.suite),
+                "agent": tree_digest(agent),
+                "builder": builder_digest(sys.modules[__name__], common),
+            }
+        )
 
 
 class Stage:
@@ -284,7 +293,7 @@ def pack(folder: Path, initrd: Path, scratch: Path) -> None:
     run(["zstd", "-q", "-12", "-T0", archive, "-o", initrd])
 
 
-def build(root: Path, scratch: Path, spec: Ramdisk, agent: Path, sources: str) -> dict[str, Any]:
+def build(root: Path, scratch: Path, spec: Ramdisk, agent: Path) -> dict[str, Any]:
     inputs_hash = spec.hash(agent)
     name = f"{spec.prefix}-{inputs_hash[:12]}"
     target = root / "http/ramdisks" / name
@@ -292,7 +301,7 @@ def build(root: Path, scratch: Path, spec: Ramdisk, agent: Path, sources: str) -
     need_space(scratch, 3 << 30)
     tree, made = scratch / "tree", scratch / "made"
     packages = [*PACKAGES, spec.kernel, *spec.firmware_packages]
-    make_tree(Tree(spec.suite, "extract", packages, sources), tree, scratch)
+    make_tree(Tree(spec.suite, "extract", packages, spec.sources), tree, scratch)
     for link in ("bin", "sbin", "lib", "lib64"):
         if not (tree / link).exists():
             (tree / link).symlink_to(f"usr/{link}")
@@ -331,7 +340,7 @@ def build(root: Path, scratch: Path, spec: Ramdisk, agent: Path, sources: str) -
     return {**manifest, "seconds": round(time.monotonic() - start, 1)}
 
 
-def ensure(root: Path, spec: Ramdisk, agent: Path, sources: str, check: bool) -> dict[str, Any]:
+def ensure(root: Path, spec: Ramdisk, agent: Path, check: bool) -> dict[str, Any]:
     inputs_hash = spec.hash(agent)
     folder = root / "http/ramdisks" / f"{spec.prefix}-{inputs_hash[:12]}"
 
@@ -351,7 +360,7 @@ def ensure(root: Path, spec: Ramdisk, agent: Path, sources: str, check: bool) ->
     with scratch_folder(root / "images/ramdisk") as scratch:
         if found := known():
             return found
-        made = build(root, scratch, spec, agent, sources)
+        made = build(root, scratch, spec, agent)
         # A ramdisk that `tftp_image` staged has no manifest.
         ours = {path.parent.name: [path, path.parent] for path in folder.parent.glob("*/manifest.json")}
         removed = succeed(root, "ramdisk", made["name"], ours)

@@ -16,7 +16,7 @@ from typing import Any
 from .._journal.files import canonical, node_folder
 from .._pxe import Faults, boot_filename, normal_mac, parse_nodes, render
 
-ACTIONS = ("deploy", "inspect", "clean")
+ACTIONS = ("deploy", "inspect")
 SCHEMA = 1
 # What another run may change without the node becoming something else. What may be wiped for it is no part of that:
 # a rerun that gives the plan's hash, or none any more, must find the write that the node's own hash has begun.

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible_collections.seedcloud.openstack.plugins.module_utils._build import golden
+from ansible_collections.seedcloud.openstack.plugins.module_utils._build import common, golden
 from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import (
     BuildError,
     run,
@@ -48,8 +50,23 @@ def test_equal_settings_have_equal_names() -> None:
         {"kernel_arguments": []},
         {"suite": "sid"},
         {"excludes": ["/x"]},
+        {"sources": "deb https://192.0.2.5/debian trixie main"},
     ):
         assert replace(SPEC, **change).hash() != SPEC.hash()  # type: ignore[arg-type]  # fields of different types
+
+
+@pytest.mark.parametrize("module", [golden, common, golden.disk])
+def test_the_builder_is_part_of_the_name(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, source = SPEC.hash(), inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda what: source(what) + "# changed\n" * (what is module))
+    assert SPEC.hash() != before
+
+
+def test_the_hosts_own_sources_are_part_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = replace(SPEC, sources="deb https://192.0.2.5/debian trixie main")
+    before = SPEC.hash(), named.hash()
+    monkeypatch.setattr(golden, "host_sources", lambda suite: f"Suites: {suite}\n")
+    assert (SPEC.hash() != before[0], named.hash() != before[1]) == (True, False)
 
 
 @pytest.fixture
@@ -147,11 +164,11 @@ def test_the_newest_complete_image_of_these_settings_is_kept(tmp_path: Path) -> 
     (images / "new.map.json").write_text("[]")
     found = golden.find(images, SPEC.hash())
     assert found and found["name"] == "new"
-    kept = golden.ensure(tmp_path, SPEC, "", 3, check=True, update=False)
+    kept = golden.ensure(tmp_path, SPEC, 3, check=True, update=False)
     assert (kept["changed"], kept["built"], kept["name"]) == (True, False, "new")  # the stamp would change
-    assert golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False)["changed"]
-    assert not golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False)["changed"]
-    assert golden.ensure(tmp_path, SPEC, "", 3, check=True, update=True)["name"] is None
+    assert golden.ensure(tmp_path, SPEC, 3, check=False, update=False)["changed"]
+    assert not golden.ensure(tmp_path, SPEC, 3, check=False, update=False)["changed"]
+    assert golden.ensure(tmp_path, SPEC, 3, check=True, update=True)["name"] is None
 
 
 @pytest.mark.parametrize("update", [False, True])
@@ -163,7 +180,7 @@ def test_a_build_that_outlived_its_run_is_waited_for(
         publish(tmp_path, "yesterdays", "2026-01-01T00:00:00Z")
     with ThreadPoolExecutor(1) as pool:
         with scratch_folder(tmp_path / "images/golden"):
-            rerun = pool.submit(golden.ensure, tmp_path, SPEC, "", 3, check=False, update=update)
+            rerun = pool.submit(golden.ensure, tmp_path, SPEC, 3, check=False, update=update)
             time.sleep(0.5)
             assert not rerun.done()
             publish(tmp_path, "made", "2999-01-01T00:00:00Z")
@@ -183,7 +200,7 @@ def test_what_is_missing_is_built_and_published(tmp_path: Path, tree: Path, monk
         return golden.disk.Layout((4 << 20) - golden.disk.ROOT_START - golden.disk.TAIL)
 
     monkeypatch.setattr(golden.disk, "assemble", assemble)
-    assert golden.ensure(tmp_path, SPEC, "", 3, check=True, update=False) == {
+    assert golden.ensure(tmp_path, SPEC, 3, check=True, update=False) == {
         "name": None,
         "changed": True,
         "built": False,
@@ -196,7 +213,7 @@ def test_what_is_missing_is_built_and_published(tmp_path: Path, tree: Path, monk
     (tmp_path / "http/images/elsewhere.json").write_text('{"name": "elsewhere"}')  # as tftp_image writes it
     (tmp_path / "http/images/elsewhere.map.json").unlink()
     stamp(tmp_path, "golden", "last")
-    made = golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False, keep=["pinned"])
+    made = golden.ensure(tmp_path, SPEC, 3, check=False, update=False, keep=["pinned"])
     assert made["built"] and made["changed"] and made["packages"] == {"sudo": "1.9"}
     assert made["name"] == f"debian13-openstack-{made['inputs_hash'][:12]}"
     assert (made["size"], made["data_size"]) == (4 << 20, 65536)
@@ -212,5 +229,5 @@ def test_what_is_missing_is_built_and_published(tmp_path: Path, tree: Path, monk
         [name + end for name in (made["name"], "last", "pinned") for end in FILES]
         + ["elsewhere.json", "elsewhere.raw.zst"]
     )
-    again = golden.ensure(tmp_path, SPEC, "", 3, check=False, update=False)
+    again = golden.ensure(tmp_path, SPEC, 3, check=False, update=False)
     assert not again["changed"] and not again["built"]

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible_collections.seedcloud.openstack.plugins.module_utils._build import ramdisk
+from ansible_collections.seedcloud.openstack.plugins.module_utils._build import common, ramdisk
 from ansible_collections.seedcloud.openstack.plugins.module_utils._build.common import BuildError, run, scratch_folder
 
 SPEC = ramdisk.Ramdisk("agent", "trixie", "linux-image-cloud-amd64", ["virtio_net"])
@@ -55,7 +57,21 @@ def test_the_name_follows_what_is_inside(agent: Path) -> None:
     before = SPEC.hash(agent)
     assert before == SPEC.hash(agent)
     assert replace(SPEC, modules=["ext4"]).hash(agent) != before
+    assert replace(SPEC, sources="deb https://192.0.2.5/debian trixie main").hash(agent) != before
     (agent / "init").write_text("changed")
+    assert SPEC.hash(agent) != before
+
+
+@pytest.mark.parametrize("module", [ramdisk, common])
+def test_the_builder_is_part_of_the_name(module: ModuleType, agent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, source = SPEC.hash(agent), inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda what: source(what) + "# changed\n" * (what is module))
+    assert SPEC.hash(agent) != before
+
+
+def test_the_hosts_own_sources_are_part_of_the_name(agent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = SPEC.hash(agent)
+    monkeypatch.setattr(ramdisk, "host_sources", lambda suite: f"Suites: {suite}\n")
     assert SPEC.hash(agent) != before
 
 
@@ -121,11 +137,11 @@ def test_a_build_that_outlived_its_run_is_waited_for(
     tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ramdisk, "build", lambda *_: pytest.fail("built a second time"))
-    name = ramdisk.ensure(tmp_path, SPEC, agent, "", check=True)["name"]
+    name = ramdisk.ensure(tmp_path, SPEC, agent, check=True)["name"]
     folder = tmp_path / "http/ramdisks" / name
     with ThreadPoolExecutor(1) as pool:
         with scratch_folder(tmp_path / "images/ramdisk"):
-            rerun = pool.submit(ramdisk.ensure, tmp_path, SPEC, agent, "", check=False)
+            rerun = pool.submit(ramdisk.ensure, tmp_path, SPEC, agent, check=False)
             time.sleep(0.5)
             assert not rerun.done()
             folder.mkdir(parents=True)
@@ -151,21 +167,21 @@ def test_what_is_missing_is_built_once(tmp_path: Path, agent: Path, monkeypatch:
 
     monkeypatch.setattr(ramdisk, "make_tree", make_tree)
     monkeypatch.setattr(ramdisk, "fill", fill)
-    told = ramdisk.ensure(tmp_path, SPEC, agent, "", check=True)
+    told = ramdisk.ensure(tmp_path, SPEC, agent, check=True)
     assert told["changed"] and not told["built"] and not (tmp_path / "http").exists()
-    made = ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)
+    made = ramdisk.ensure(tmp_path, SPEC, agent, check=False)
     assert made["built"] and made["name"] == told["name"] and made["kernel"] == "6.12"
     folder = tmp_path / "http/ramdisks" / made["name"]
     assert sorted(path.name for path in folder.iterdir()) == ["initrd", "manifest.json", "vmlinuz"]
     assert made["size"] == sum((folder / name).stat().st_size for name in ("initrd", "vmlinuz"))
     assert json.loads((tmp_path / "stamps/images.json").read_text()) == {"ramdisk": made["name"]}
-    assert not ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)["changed"]
-    newer = [ramdisk.ensure(tmp_path, replace(SPEC, modules=[name]), agent, "", check=False) for name in ("a", "b")]
+    assert not ramdisk.ensure(tmp_path, SPEC, agent, check=False)["changed"]
+    newer = [ramdisk.ensure(tmp_path, replace(SPEC, modules=[name]), agent, check=False) for name in ("a", "b")]
     assert [told["removed"] for told in newer] == [[], [made["name"]]]
     assert not folder.exists() and (folder.parent / newer[0]["name"]).is_dir()
-    folder = folder.parent / ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)["name"]
+    folder = folder.parent / ramdisk.ensure(tmp_path, SPEC, agent, check=False)["name"]
     (folder / "initrd").write_bytes(b"cut")  # found out by its size, and mended
-    assert ramdisk.ensure(tmp_path, SPEC, agent, "", check=False)["built"]
+    assert ramdisk.ensure(tmp_path, SPEC, agent, check=False)["built"]
     kernels.append("vmlinuz-6.13")
     with pytest.raises(BuildError, match="brought 2 kernels"):
-        ramdisk.ensure(tmp_path, replace(SPEC, modules=[]), agent, "", check=False)
+        ramdisk.ensure(tmp_path, replace(SPEC, modules=[]), agent, check=False)

@@ -41,7 +41,7 @@ def test_a_ramdisk_is_small_and_has_its_drivers(
 ) -> None:
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     spec = ramdisk.Ramdisk("agent", defaults["ramdisk_suite"], kernel, defaults["ramdisk_modules"], **firmware)
-    made = ramdisk.ensure(tmp_path, spec, ROLE / "files/agent", "", check=False)
+    made = ramdisk.ensure(tmp_path, spec, ROLE / "files/agent", check=False)
     print(
         f"\n{kernel}: {made['size'] / MB:.1f} MB, unpacked {made['unpacked_size'] / MB:.0f} MB, {made['modules']} modules"
     )

@@ -318,6 +318,7 @@ HOSTILE = [
     ({"boot": {"kernel": "/k", "cmdline": ["a ||", "${x}"]}}, "boot.cmdline"),
     ({"order": None}, "order.action"),
     ({"order": {"action": "wipe"}}, "order.action"),
+    ({"order": {"action": "clean"}}, "order.action"),  # no agent does that yet
     ({"order": {"action": "deploy"}}, "order.image"),
     ({"order": {"action": "deploy", "image": {**IMAGE, "url": "/images/../secrets/secrets.json"}}}, "image.url"),
     ({"order": {"action": "deploy", "image": {**IMAGE, "url": "http://198.51.100.1/x"}}}, "image.url"),

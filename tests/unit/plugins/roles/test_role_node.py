@@ -94,30 +94,30 @@ def test_each_fails_alone_and_disks_with_something_on_them_wait_for_their_hash(r
     assert "node3: order, boot from the network, write debian13-openstack-ffffffffffff" in r.run("--check")
 
 
-AGENTS = ("agent_started", "claim_taken", "image_writing")
+AGENTS = (
+    *("agent_started", "disk_chosen", "claim_taken", "image_writing", "image_written"),
+    *("configured", "host_keys", "rebooting"),
+)
 
 
 def test_killed_at_every_event_and_run_again(rack: Callable[..., Rack]) -> None:
     """Each run goes on where the one before was killed, and is killed at the next event."""
     r = rack(1)
     node = r.nodes["node1"]
-    node.hold = {*AGENTS, "image_written"}
-    for event in ("ordered", "boot_device_set", "powered_on", *AGENTS, None):
-        run, told = r.start(), list[str]()
+    node.hold = {*AGENTS}
+    for event in ("ordered", "boot_device_set", "powered_on", *AGENTS, "ssh_up", "deployed", None):
+        run, said = r.start(), list[str]()
         assert run.stdout
         if event in AGENTS:
+            # Only once the run follows the node. One that finds host keys takes the node for deployed and waits for SSH.
+            while not re.search(r"^node1 +\+\d+s |deployed nodes answer by SSH", (said or [""])[-1]):
+                said.append(run.stdout.readline())
+                assert said[-1], f"waited for nothing before {event}: {said}"
             node.hold.discard(event)
-            for line in run.stdout:
-                told.append(line)
-                if re.match(rf"node1 +\+\d+s +{event}\b", line):
-                    break
-        else:
-            if event is None:
-                node.hold.clear()
-            while event not in r.events("node1") and run.poll() is None:
-                time.sleep(0.005)
+        while event not in (*r.events("node1"), *node.told) and run.poll() is None:
+            time.sleep(0.005)
         if event:
-            assert run.poll() is None, f"{event} did not come: {told} {run.stdout.read()}"
+            assert run.poll() is None, f"{event} did not come: {said} {run.stdout.read()}"
             os.killpg(run.pid, signal.SIGKILL)
         out = run.communicate(timeout=1800)[0]
         assert (run.returncode == 0) == (event is None), out
