@@ -33,7 +33,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 def test_the_image_is_as_told(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def ensure(*given: Any, **named: bool) -> dict[str, Any]:
+    def ensure(*given: Any, **named: Any) -> dict[str, Any]:
         asked.extend([*given, named])
         return {"name": "i", "changed": True, "built": True, "packages": {"many": "1"}, "schema": 1}
 
@@ -41,9 +41,9 @@ def test_the_image_is_as_told(run: Any, tmp_path: Path, monkeypatch: pytest.Monk
     result = run(image_build, packages=["sudo"], enabled_units=["ssh.service"], update=True, compression_level=9)
     assert {key: result[key] for key in ("name", "changed", "built")} == {"name": "i", "changed": True, "built": True}
     assert "packages" not in result
-    root, spec, sources, level, named = asked
-    assert (root, sources, level, named) == (tmp_path, "", 9, {"check": False, "update": True})
-    assert (spec.packages, spec.enabled_units, spec.suite) == (["sudo"], ["ssh.service"], "trixie")
+    root, spec, level, named = asked
+    assert (root, level, named) == (tmp_path, 9, {"check": False, "update": True, "keep": []})
+    assert (spec.packages, spec.enabled_units, spec.suite, spec.sources) == (["sudo"], ["ssh.service"], "trixie", "")
 
 
 def test_check_mode_builds_nothing(run: Any, tmp_path: Path) -> None:
