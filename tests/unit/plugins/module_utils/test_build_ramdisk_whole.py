@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""Ramdisks really built, with the role's own lists: how large they are, and what real metal needs is in them."""
+"""Ramdisks really built, with the role's own lists: how large they are, what real metal needs is in them, and that they boot."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.seedcloud.openstack.plugins.module_utils._build import ramdisk
+from ansible_collections.seedcloud.openstack.tests.e2e.ramdisk_rig import Machine, SeedStandIn, order, powered
 
 ROLE = Path(__file__).parents[4] / "roles/ramdisk"
 MB = 1_000_000
+BOOT = 300  # seconds; the machine is emulated, beside whatever else is tested
 VIRTUAL = ["virtio_net", "virtio_blk", "virtio_scsi", "nvme", "ext4"]
 NICS = ["bnxt_en", "i40e", "ice", "igb", "ixgbe", "mlx5_core", "tg3"]
 DISKS = ["ahci", "hpsa", "megaraid_sas", "mpt3sas", "smartpqi"]
@@ -36,7 +38,7 @@ DISKS = ["ahci", "hpsa", "megaraid_sas", "mpt3sas", "smartpqi"]
     ],
     ids=["cloud", "full"],
 )
-def test_a_ramdisk_is_small_and_has_its_drivers(
+def test_a_ramdisk_is_small_has_its_drivers_and_boots_in_a_gibibyte(
     tmp_path: Path, kernel: str, firmware: dict[str, list[str]], limit: int, modules: list[str]
 ) -> None:
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
@@ -62,3 +64,10 @@ def test_a_ramdisk_is_small_and_has_its_drivers(
     held |= {Path(line).name.removesuffix(".ko").replace("-", "_") for line in inside.splitlines()}
     assert set(modules) - held == set()
     assert any(name.startswith("usr/lib/firmware/isci/") for name in names) == bool(firmware)
+    seed = SeedStandIn(tmp_path / "http")
+    seed.put_order(order(1))
+    try:
+        with powered(Machine(tmp_path, initrd.parent, {}, memory=1024, arguments="console=ttyS0"), seed):
+            seed.wait("agent_started", BOOT)
+    finally:
+        seed.close()
