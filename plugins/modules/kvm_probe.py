@@ -125,7 +125,7 @@ def main() -> None:
     try:
         found = kvm.answer(
             device=Path(given["device"]),
-            kernel=Path(given["kernel"]) if given["kernel"] else kvm.newest_kernel(Path("/boot")),
+            kernel=Path(given["kernel"]) if given["kernel"] else None,
             cache=Path(given["cache"]),
             trial=kvm.Trial(given["qemu"], given["timeout"], given["attempts"]),
             force=given["force"],

@@ -77,11 +77,9 @@ def boot_guest(kernel: Path, qemu: str, accel: str, timeout: float) -> tuple[boo
     return REACHED in text, why, text
 
 
-def probe(device: Path, kernel: Path, trial: Trial, key: str) -> Answer:
+def probe(kernel: Path, trial: Trial, key: str) -> Answer:
     """Try until the guest is up, as often as the trial allows."""
     begun = time.monotonic()
-    if not device.exists():
-        return Answer(False, f"there is no {device}: the processor or the firmware offers no virtualisation", 0.0, key)
     why = text = ""
     for _attempt in range(trial.attempts):
         good, why, text = boot_guest(kernel, trial.qemu, "kvm", trial.timeout)
@@ -96,16 +94,22 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def answer(*, device: Path, kernel: Path, cache: Path, trial: Trial, force: bool) -> Answer:
-    """The answer, found out once: a yes holds for this processor and kernel, a no until the next boot."""
+def answer(*, device: Path, kernel: Path | None, cache: Path, trial: Trial, force: bool) -> Answer:
+    """The answer, found out once: a yes holds for this processor and kernel, a no until the next boot.
+
+    `kernel` is by default the newest under /boot.
+    """
+    if not device.exists():
+        return Answer(False, f"there is no {device}: the processor or the firmware offers no virtualisation", 0.0, "")
+    kernel = kernel or newest_kernel(Path("/boot"))
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     key = f"{processor()} {device} {kernel} {trial.qemu}"
     known = None if force else _read(cache)
-    if known and known.available and known.key == key and device.exists():
+    if known and known.available and known.key == key:
         return replace(known, cached=True)
     if known and not known.available and known.key == f"{boot_id} {key}":
         return replace(known, cached=True)
-    found = probe(device, kernel, trial, key)
+    found = probe(kernel, trial, key)
     if not found.available:
         found = replace(found, key=f"{boot_id} {key}")
     cache.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
