@@ -53,8 +53,9 @@ def _belongs(pid: str, control_group: str) -> bool:
         lines = Path("/proc", pid, "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:  # it has ended
         return False
-    # cgroups(7): hierarchy-ID:controllers:path. A process may be in a group below its unit's.
-    return any(f"{line.split(':', 2)[2]}/".startswith(f"{control_group.rstrip('/')}/") for line in lines)
+    # cgroups(7): hierarchy-ID:controllers:path. A process may be in a group below its unit's; and who came into a container
+    # without its cgroup namespace sees the path from outside.
+    return any(f"{control_group.rstrip('/')}/" in f"{line.split(':', 2)[2]}/" for line in lines)
 
 
 def probe(check: Mapping[str, Any], control_group: str = "") -> None:
