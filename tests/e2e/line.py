@@ -288,10 +288,10 @@ def change_one_option(names: list[str]) -> None:
     """An option of one service, changed: its unit is restarted and nothing else."""
     before = invocations(names)
     option = json.dumps({"glance_config_overrides": {"DEFAULT": {"limit_param_default": 26}}})
-    compute = json.dumps({"nova_config_overrides": {"libvirt": {"wait_soft_reboot_seconds": 121}}})
+    compute = json.dumps({"nova_cpu_mode": "maximum"})
     for change, shown, unit in (
         (option, "limit_param_default = 26", "glance-api.service"),
-        (compute, "wait_soft_reboot_seconds = 121", "nova-compute.service"),
+        (compute, "cpu_mode = maximum", "nova-compute.service"),
     ):
         code, output = run_stage("plan", "-e", change)
         told = output.rpartition("Tell which units deploy_services would restart")[2]
