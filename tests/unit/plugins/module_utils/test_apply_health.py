@@ -156,6 +156,15 @@ def test_a_client_that_is_connected(host: str) -> None:
                     health.probe(check, other)
 
 
+def test_a_container_seen_from_outside_of_its_cgroup_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cgroup").write_text("9:name=systemd:/\n0::/payload/system.slice/x.service\n")
+    monkeypatch.setattr(health, "Path", lambda *_parts: tmp_path / "cgroup")
+    assert health._belongs("1", "/system.slice/x.service")
+    assert not any(
+        health._belongs("1", other) for other in ("/system.slice/x", "/slice/x.service", "/system.slice/y.service")
+    )
+
+
 def test_a_check_that_is_none_is_a_fault_of_the_plan() -> None:
     with pytest.raises(ApplyError, match="no such health check"):
         health.probe({"htpp": "x"})

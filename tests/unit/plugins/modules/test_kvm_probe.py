@@ -85,6 +85,15 @@ def test_no_device_is_an_answer_without_a_guest(host: Probe, capsys: pytest.Capt
     assert answer["virt_type"] == "qemu" and "there is no" in str(answer["reason"]) and not host.calls
 
 
+def test_no_device_is_an_answer_where_there_is_no_kernel(
+    host: Probe, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (host.folder / "kvm").unlink()
+    newest = kvm.newest_kernel
+    monkeypatch.setattr(kvm, "newest_kernel", lambda _boot: newest(host.folder / "boot"))
+    assert host.ask(capsys, kernel=None)["virt_type"] == "qemu"
+
+
 def test_another_boot_or_a_torn_answer_is_asked_again(host: Probe, capsys: pytest.CaptureFixture[str]) -> None:
     host.qemu(f"echo {kvm.REACHED}")
     host.ask(capsys)
