@@ -95,9 +95,12 @@ class VirtualNode:
                 self.boots += 1
                 if self.bmc.read("boot") in ("pxe", "force_pxe"):
                     self.bmc.write("boot", "none")  # one boot only, as hardware does
-                    if self._agent() == "restart":
+                    end = self._agent()
+                    if end == "restart":
                         continue
-                elif self.disk.get("complete"):
+                else:
+                    end = "disk"
+                if end == "disk" and self.disk.get("complete"):
                     self.ssh = SshServer(self.address, self.disk["key"])
                 while self.on() and not self._stop.is_set():
                     time.sleep(0.02)
@@ -107,11 +110,12 @@ class VirtualNode:
             time.sleep(0.02)
 
     def _agent(self) -> str | None:
+        """A boot from the network: "restart", "disk" (the seed's default), or None where the agent stays."""
         place, boot_id, seq = self.root / "awaited" / self.address, uuid.uuid4().hex, 0
         try:
             order = json.loads((place / "order.json").read_text())
         except FileNotFoundError:
-            return None
+            return "disk"
         generation = order["generation"]
         reports = place / "reports" / str(generation) / boot_id
         reports.mkdir(parents=True)
@@ -142,6 +146,8 @@ class VirtualNode:
             return None
         if not report("disk_chosen", hop="disk"):
             return None
+        if self.disk.get("complete") and self.disk["generation"] == generation:
+            return "restart" if report("rebooting", hop="reboot") else None
         if self.holds and order["wipe"]["confirmed"] != self.hash:
             disks = [{"name": "sda", "serial": f"S-{self.name}", "size": 2**34, "contents": self.holds}]
             report("wipe_refused", "disk holds something", "error", "disk", hash=self.hash, disks=disks)
