@@ -204,6 +204,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.answer(
                     409, {"NeutronError": {"message": "the network is in use", "type": "x", "detail": ""}}
                 )
+            if kind == "networks":
+                subnets = self.server.kept.get("subnets", {})
+                for identity in [key for key, subnet in subnets.items() if subnet["network_id"] == rest[0]]:
+                    del subnets[identity]
         elif (plural := kind.replace("-", "_")) in given:  # several at once
             return self.answer(201, {plural: [self.server.add(kind, **item) for item in given[plural]]})
         elif self.command == "POST":

@@ -237,7 +237,7 @@ def test_an_external_network_by_its_name(cloud: cloud_peer.Cloud, tmp_path: Path
 
 def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
     no_valid_host(cloud)
-    cloud.faults["DELETE /network/v2.0/subnets/.*"] = (409, NEUTRON)
+    cloud.faults["DELETE /network/v2.0/networks/.*"] = (409, NEUTRON)
     cloud.faults["GET /network/v2.0/security-groups$"] = (503, None)
     _report, fault, _remaining = prove(cloud, tmp_path)
     assert fault is not None
@@ -246,8 +246,8 @@ def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(cloud: cloud_pe
     del cloud.faults["GET /network/v2.0/security-groups$"]
     _report, fault, remaining = prove(cloud, tmp_path)
     assert fault and fault.startswith("start a server: No valid host")
-    assert "remove everything again: subnet subnets-" in fault and "remove by hand" in fault
-    assert {identity.split("-")[0] for identity in cloud.left} == {"subnets"}
+    assert "remove everything again: network networks-" in fault and "remove by hand" in fault
+    assert {identity.split("-")[0] for identity in cloud.left} == {"networks", "subnets"}
     assert remaining == []  # the second list is not asked for after a fault: what remains is in the message
 
 
