@@ -81,8 +81,10 @@ options:
           - Required by O(state=ordered) and O(state=held).
         type: dict
       generation:
-        description: With O(state=withdrawn) and O(state=absent), leave the node alone unless this is its newest
-          generation.
+        description:
+          - With O(state=withdrawn) and O(state=absent), leave the node alone unless this is its newest generation.
+          - With O(state=ordered), what O(state=held) foretold. If that was joined, it is joined also when it came to its
+            end meanwhile.
         type: int
   group:
     description: The group that the seed's nginx runs as.

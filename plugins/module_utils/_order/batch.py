@@ -52,7 +52,9 @@ def _order(orders: Orders, settings: Settings, wanted: Wanted, lease: Lease | No
     generation = int(current["generation"]) if current else 0
     so_far = progress(orders.root, wanted.name, generation) if current else Progress(done=True)
     going_on = so_far.going_on(settings.stalled_after)
-    joined = going_on and current is not None and current["fingerprint"] == wanted.fingerprint
+    # What was foretold as joined is, also if it came to its end meanwhile: a new order needs a node that is off.
+    over = not going_on and current is not None and wanted.foretold == generation
+    joined = (going_on or over) and current is not None and current["fingerprint"] == wanted.fingerprint
     if current and not so_far.started and confirms(current) and not confirms(wanted.order):
         joined = False  # nobody has acted on that confirmation yet, and it was taken back
     held = lease is not None and lease.held_by_other(settings.run)
@@ -64,14 +66,15 @@ def _order(orders: Orders, settings: Settings, wanted: Wanted, lease: Lease | No
         raise Held(lease.run, lease.until)
     if not joined:
         generation, so_far = generation + 1, Progress()
-    changed = not settings.hold and not (joined and orders.published(wanted, generation) and orders.reserved(wanted))
+    stands = joined and (over or (orders.published(wanted, generation) and orders.reserved(wanted)))
+    changed = not settings.hold and not stands
     if lease is not None and not settings.check_mode:
         if not held or through:
             lease.take(settings.run, settings.lease)
         if not settings.hold:
             if not joined:
                 orders.write(wanted, generation, settings.run)
-            changed = orders.publish(wanted, generation, settings.run) or not joined
+            changed = not stands and (orders.publish(wanted, generation, settings.run) or not joined)
     after = json.loads(wanted.text(generation, settings.run))
     return {
         "changed": changed,
@@ -85,7 +88,7 @@ def _order(orders: Orders, settings: Settings, wanted: Wanted, lease: Lease | No
         "last_event": so_far.last_event,
         "claimed_by": so_far.claimed_by,
         # A write that goes on must never see its power cut; before it, another start costs nothing.
-        "needs_boot": not so_far.started,
+        "needs_boot": not so_far.started and not (joined and over),
         "diff": _diff(wanted.name, current, after) if not joined and not settings.hold else None,
     }
 

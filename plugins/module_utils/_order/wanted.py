@@ -39,6 +39,7 @@ class Wanted:
     boot_script: str
     order: Mapping[str, Any]
     fingerprint: str
+    foretold: int | None = None  # the generation that an earlier call foretold
 
     @property
     def boot_file(self) -> str:
@@ -115,4 +116,4 @@ def parse_wanted(root: Path, value: Mapping[str, Any]) -> Wanted:
     except (ValueError, Faults) as error:
         raise OrderFault(str(error)) from error
     order = _checked_order(value.get("order"))
-    return Wanted(name, mac, _address(value.get("address")), script, order, fingerprint(order))
+    return Wanted(name, mac, _address(value.get("address")), script, order, fingerprint(order), value.get("generation"))

@@ -206,6 +206,25 @@ def test_a_held_node_is_ordered_by_nobody_else(root: Path) -> None:
     assert (joined["code"], joined["changed"]) == ("joined", False)
 
 
+@pytest.mark.parametrize("end", ["deployed", "withdrawn", "failed"])
+def test_what_was_foretold_as_joined_is_not_ordered_anew_when_it_ends(root: Path, end: str) -> None:
+    """Its node is on, and nobody has switched it off for a new order."""
+    order(root)
+    foretold = order(root, settings=dataclasses.replace(HOLD, run="run-2"))["node1"]
+    assert foretold["joined"] is True
+    if end == "withdrawn":
+        withdraw_nodes(orders(root), SETTINGS, [{"name": "node1"}], forget=False)
+    else:
+        happened(root, end, level="error" if end == "failed" else "info")
+    before = tree(root)
+    told = order(root, {**node(), "generation": foretold["generation"]}, settings=OTHER)["node1"]
+    assert (told["code"], told["generation"], told["changed"], told["needs_boot"]) == ("joined", 1, False, False)
+    assert tree(root) == before
+    new = {**node(), "generation": told["generation"]}
+    new["order"] = {**new["order"], "files": []}  # another order than that
+    assert order(root, new, settings=OTHER)["node1"]["generation"] == 2
+
+
 def test_what_was_held_and_not_ordered_is_let_go(root: Path) -> None:
     order(root)
     happened(root, "failed", level="error")
