@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ BACK = "seedcloud-provider-back"
 LIMIT = 60  # seconds: what the script promises to whoever was cut off
 NETWORKD = "/etc/systemd/network"
 NODE, NEIGHBOUR = "192.0.2.11", "192.0.2.2"
+GONE = "192.0.2.3"  # a neighbour that was known once
 # Each stands before a command of the script, and ends the run where the n-th, or the one named, would begin.
 SHIM = """#!/bin/sh
 line="$(basename "$0") $*"
@@ -36,7 +38,9 @@ PATH=${PATH#/run/shim:}
 exec "$(basename "$0")" "$@"
 """
 KILLED = (-9, 137)  # by Python's count, and by the shell's
-COMMANDS = "cat cmp cut grep ip ls mkdir mktemp mv networkctl ovs-vsctl ping rm seq sleep sort systemctl systemd-run"
+COMMANDS = (
+    "cat cmp cut grep ip ls mkdir mktemp mv networkctl ovs-vsctl paste ping rm seq sleep sort systemctl systemd-run"
+)
 
 
 @functools.cache
@@ -230,11 +234,14 @@ class TestLink:
     def test_a_neighbour_that_is_not_seen_again_sends_it_back(self, rig: Node) -> None:
         rig.anew()
         rig.sh("ip -n far link set far0 arp off")
+        rig.sh(f"ip neigh replace {GONE} lladdr 02:00:00:00:00:99 dev nic0 nud stale")
         try:
             done = rig.take()
         finally:
             rig.sh("ip -n far link set far0 arp on")
-        # One of those, for what the container spoke to before may be known, too.
-        assert done.returncode == 1 and NEIGHBOUR in done.stderr and ") is seen on br-provider" in done.stderr
+        told = re.search(r"(?m)^none of the neighbours \((.*)\) is seen on br-provider: .* back on nic0$", done.stderr)
+        assert done.returncode == 1 and told, done
+        # At least those two, for what the container spoke to before may be known, too.
+        assert {NEIGHBOUR, GONE} <= set(told[1].split(" ")) and "  " not in told[1]
         rig.wait_for(rig.reachable)
         assert rig.on() == "nic0" and not rig.promised()
