@@ -245,3 +245,33 @@ class TestLink:
         assert {NEIGHBOUR, GONE} <= set(told[1].split(" ")) and "  " not in told[1]
         rig.wait_for(rig.reachable)
         assert rig.on() == "nic0" and not rig.promised()
+
+    def test_overrides_reach_open_vswitch(self, rig: Node) -> None:
+        """What is compiled is what systemd, ovs-ctl and ovs-vsctl make of it, and a second run finds it so."""
+
+        def chassis(external_ids: dict[str, Any]) -> None:
+            plan = compiled.plans(
+                "one_nic", {"ovn_config_overrides": {"external_ids": external_ids, **overrides}}, ["ovn"]
+            )
+            [step] = [item for item in plan["node1"]["graph"] if item["id"] == "ovn:chassis"]
+            assert rig.run(*step["unless"]["argv"]).returncode != 0
+            assert rig.run(*step["argv"]).returncode == 0
+            assert rig.run(*step["unless"]["argv"]).returncode == 0
+            for item in plan["node1"]["graph"]:
+                for file in item.get("files", []):
+                    if file["path"] == "/etc/default/openvswitch-switch":
+                        rig.write(file["path"], file["content"])
+
+        overrides = {
+            "other_config": {"max-idle": 7},
+            "openvswitch-switch": {"no-mlockall": True, "ovs-vswitchd-options": "-vconsole:off -vfile:warn"},
+        }
+        assert "--mlockall" in rig.sh("tr '\\0' ' ' </proc/$(pidof ovs-vswitchd)/cmdline")
+        chassis({"a": 'tcp:[::1]:1,b "c"', "b": True, "hostname": None})
+        chassis({"a": None, "b": True})
+        assert rig.sh("ovs-vsctl get Open_vSwitch . external_ids:hostname external_ids:b") == 'node1\n"true"\n'
+        assert rig.sh("ovs-vsctl get Open_vSwitch . other_config:max-idle") == '"7"\n'
+        assert rig.run("ovs-vsctl", "get", "Open_vSwitch", ".", "external_ids:a").returncode != 0
+        rig.sh("systemctl restart openvswitch-switch")
+        started = rig.sh("tr '\\0' ' ' </proc/$(pidof ovs-vswitchd)/cmdline")
+        assert "-vconsole:off -vfile:warn" in started and "--mlockall" not in started
