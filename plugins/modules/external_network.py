@@ -45,7 +45,7 @@ options:
     description: Its gateway.
     type: str
   allocation:
-    description: First and last address that Neutron may give away. All of the subnet when it is not given.
+    description: First and last address that Neutron may give away, without the gateway. All of the subnet when it is not given.
     type: list
     elements: str
   dns:
@@ -109,6 +109,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
+    if fault := external.spec_fault(given):
+        module.fail_json(msg=fault)
     unborn = module.check_mode and sdk.not_there_yet(given["clouds_file"])
     if not (unborn or sdk.HAS_OPENSTACK):
         module.fail_json(msg=missing_required_lib("openstacksdk"))

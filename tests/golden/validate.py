@@ -16,6 +16,7 @@ import ipaddress
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -251,7 +252,7 @@ def variables(root: Root, file: dict[str, Any]) -> list[str]:
         if not root.names(name):
             faults.append(f"nobody reads {name}")
         if program := CONTROL.get(name):
-            said = root.run(program, *value.strip('"').split(), "--help").stderr
+            said = root.run(program, *shlex.split(value.strip('"')), "--help").stderr
             faults += [line for line in said.splitlines() if "unknown option" in line]
     return faults
 

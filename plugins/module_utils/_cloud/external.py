@@ -5,12 +5,27 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
+
+from .pool import address_of, pool_fault
 
 
 class NetworkError(Exception):
     """The network is there, and another one than was asked for."""
+
+
+def spec_fault(spec: Mapping[str, Any]) -> str | None:
+    """What is wrong with what was asked for, and its mend, before the cloud is asked."""
+    try:
+        net = ipaddress.ip_network(spec["cidr"])
+    except ValueError as error:
+        return f"cidr: is no network ({error}). Write it as 203.0.113.0/24"
+    if spec["allocation"] is None:
+        return None
+    found = pool_fault(spec["allocation"], net, address_of(spec["gateway"]))
+    return "allocation: {}. {}".format(*found) if found else None
 
 
 def wanted_network(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

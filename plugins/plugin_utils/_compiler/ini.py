@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,19 @@ class Form:
 
     sections: re.Pattern[str]  # what may be the name of one
     options: re.Pattern[str]
-    header: str
+    header: str  # of a section; the one named by the empty string has none
     line: str
     flag: str | None = None  # an option that is true, by its name alone; a false one is then left out
+    separator: str = "\n"
+    footer: str = "\n"
+    word: Callable[[str], str] = str  # a value as it is written
+
+
+def _quoted(value: str) -> str:
+    """Within a shell's double quotes, of which systemd splits the content at blanks that are not quoted."""
+    if re.search(r"""["'`$\\]""", value):
+        raise ValueError("a value cannot hold quotes, $ or \\")
+    return f"'{value}'" if re.search(r"\s", value) else value
 
 
 # By the field of a manifest's file.
@@ -28,20 +38,31 @@ FORMS = {
     "ini": Form(
         sections=re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@ -]*|"),
         options=re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]*"),
-        header="[{}]",
+        header="[{}]\n",
         line="{} = {}",
     ),
     # `global`, `frontend x`; an option is a keyword of one or more words, such as `timeout connect`.
     "haproxy": Form(
         sections=re.compile(r"[a-z][a-z-]*( [A-Za-z0-9_.:-]+)*"),
         options=re.compile(r"[a-z][a-z0-9_.-]*( [a-z][a-z0-9_.-]*)*"),
-        header="{}",
+        header="{}\n",
         line="    {} {}",
         flag="    {}",
     ),
     # A command line, as memcached has its configuration: no section but "".
     "arguments": Form(
         sections=re.compile(""), options=re.compile(r"[a-z][a-z0-9-]*"), header="", line="--{}={}", flag="--{}"
+    ),
+    # /etc/default/x: a section is a variable that holds a command line.
+    "environment": Form(
+        sections=re.compile(r"[A-Z][A-Z0-9_]*"),
+        options=re.compile(r"[a-z][a-z0-9-]*"),
+        header='{}="',
+        line="--{}={}",
+        flag="--{}",
+        separator=" ",
+        footer='"\n',
+        word=_quoted,
     ),
 }
 
@@ -75,21 +96,24 @@ def _scalar(value: Any) -> str:
     raise ValueError(f"{value!r} is neither a scalar nor a list, nor {{multi: [...]}}")
 
 
+def text(value: Any) -> str:
+    """A scalar, or a list comma-joined. Raises ValueError."""
+    return ",".join(map(_scalar, value)) if isinstance(value, (list, tuple)) else _scalar(value)
+
+
 def _values(value: Any) -> list[str]:
     """The values under which the option is written: one, or one a repetition."""
     if isinstance(value, Mapping):
         if set(value) != {"multi"} or not isinstance(value["multi"], (list, tuple)):
             raise ValueError("a mapping must be {multi: [...]}")
         return [_scalar(item) for item in value["multi"]]
-    if isinstance(value, (list, tuple)):
-        return [",".join(_scalar(item) for item in value)]
-    return [_scalar(value)]
+    return [text(value)]
 
 
 def _lines(form: Form, option: str, value: Any) -> list[str]:
     if form.flag and isinstance(value, bool):
         return [form.flag.format(option)] if value else []
-    return [form.line.format(option, text).rstrip() for text in _values(value)]
+    return [form.line.format(option, form.word(each)).rstrip() for each in _values(value)]
 
 
 def render(config: Config, kind: str = "ini") -> str:
@@ -101,7 +125,7 @@ def render(config: Config, kind: str = "ini") -> str:
         if not isinstance(section, str) or not form.sections.fullmatch(section):
             faults.append(f"{section!r} is no name for a section")
             continue
-        lines = [form.header.format(section)] if section else []
+        lines: list[str] = []
         for option, value in config[section].items():
             if value is None:
                 continue
@@ -112,8 +136,9 @@ def render(config: Config, kind: str = "ini") -> str:
                 lines += _lines(form, option, value)
             except ValueError as error:
                 faults.append(f"[{section}] {option}: {error}")
-        if len(lines) > bool(section):
-            blocks.append("\n".join(lines) + "\n")
+        if lines:
+            header = form.header.format(section) if section else ""
+            blocks.append(header + form.separator.join(lines) + form.footer)
     if faults:
         raise ValueError("\n".join(faults))
     return "\n".join(blocks)

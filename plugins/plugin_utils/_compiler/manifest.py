@@ -29,8 +29,9 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "files": (_words("path"), _words("path owner group mode content state validate where") | FORMS.keys()),
     "steps": (
         _words("name argv"),
-        _words("name argv user env stdin first key versions unless phase after timeout where"),
+        _words("name argv ovsdb user env stdin first key versions unless phase after timeout where"),
     ),
+    "ovsdb": (_words("record columns"), _words("record columns")),
     "units": (_words("name"), _words("name reads action state enabled phase after health timeout where")),
     "frontends": (_words("port"), _words("port check options tcp")),
     "queue": (_words("user password"), _words("user password vhost")),
@@ -79,6 +80,9 @@ def faults(manifest: Mapping[str, Any]) -> list[str]:
         for item in manifest.get(field) or []:
             label = item.get("path") or item.get("name") if isinstance(item, Mapping) else "?"
             check(f"{name}.{field}.{label}", item, field)
+    for step in manifest.get("steps") or []:
+        if isinstance(step, Mapping) and "ovsdb" in step:
+            check(f"{name}.steps.{step.get('name')}.ovsdb", step["ovsdb"], "ovsdb")
     for key, item in (manifest.get("secrets") or {}).items():
         if isinstance(item, Mapping) and item.get("kind") not in SECRET_KINDS:
             found.append(f"{name}.secrets.{key}: kind must be one of {sorted(SECRET_KINDS)}")

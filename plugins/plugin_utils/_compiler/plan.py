@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from . import haproxy, ini, secrets
+from . import haproxy, ini, ovsdb, secrets
 from .faults import CompileError
 from .manifest import faults as manifest_faults
 from .view import host
@@ -59,7 +59,10 @@ class _Service:
         content = str(item.get("content", ""))
         if kind := next((kind for kind in ini.FORMS if kind in item), None):
             try:
-                layers = [layer[kind] if set(layer) == {"where", kind} else layer for layer in item[kind]]
+                layers = [
+                    layer[kind] if isinstance(layer, Mapping) and set(layer) == {"where", kind} else layer
+                    for layer in item[kind]
+                ]
                 content = ini.render(ini.merge(layers), kind)
             except (TypeError, ValueError) as error:
                 self.faults += [f"{item['path']}: {line}" for line in str(error).splitlines()]
@@ -143,12 +146,24 @@ class _Service:
             wait = [self._id(item) for item in step["after"]] if "after" in step else [*after, *last]
             data = {key: step[key] for key in ("user", "env", "stdin", "unless", "timeout") if key in step}
             data["argv"] = [str(word) for word in step["argv"]]
+            if (wanted := step.get("ovsdb")) is not None:
+                data["argv"], question = self._ovsdb(step["name"], data["argv"], wanted)
+                if not question:
+                    continue
+                data["unless"] = {"argv": question}
             if next(secrets.names(data["argv"]), None):
                 self.faults.append(f"{self.name}.steps.{step['name']}: a secret in argv is seen by every user")
             data |= {"key": step.get("key", []), "versions": list(step.get("versions", [])), "service": self.name}
             last = [add(step["name"], "step", wait, phase, **data)]
             (late if {*units, *late} & {*wait} else early).extend(last)
         return early, late
+
+    def _ovsdb(self, step: str, tool: list[str], wanted: Manifest) -> tuple[list[str], list[str]]:
+        try:
+            return ovsdb.commands(tool, wanted["record"], wanted["columns"])
+        except ValueError as error:
+            self.faults += [f"{self.name}.steps.{step}: {line}" for line in str(error).splitlines()]
+            return [], []
 
     def _faces(self) -> list[dict[str, str]]:
         """Ready is what answers through HAProxy, whose own checks may lag behind."""

@@ -11,15 +11,20 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
+
+from ansible_collections.seedcloud.openstack.plugins.module_utils._cloud.pool import (
+    Ip,
+    Net,
+    address_of,
+    is_edge,
+    pool_fault,
+)
 
 from .files import interface_name
 from .networks import FALLBACKS, ROLES, network_roles
 from .read import COMPUTES, CONTROLLERS, NODES, SEED, SHARED, Fault, Inventory, unresolved
 from .records import names
-
-Ip: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
-Net: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 INTERFACE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,14}")
@@ -42,13 +47,6 @@ HINTS: dict[str, tuple[type, ...]] = {
 }
 NETWORK_KEYS = {"cidr", "gateway", "vlan", "mtu", "dns"}
 PROVIDER_KEYS = NETWORK_KEYS | {"allocation", "physical_network", "name"}
-
-
-def address_of(value: object) -> Ip | None:
-    try:
-        return ipaddress.ip_address(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
 
 
 def is_host_name(value: object) -> bool:
@@ -217,30 +215,24 @@ def _network(at: Faults, name: str, given: dict[str, Any], networks: Networks) -
             at.add(f"{variable}.vlan", f"is {vlan}", "Set null: firmware boots untagged (the switch's native VLAN)")
     dns_good = dns is None or (isinstance(dns, list) and all(address_of(each) for each in dns))
     at.want(dns_good, f"{variable}.dns", dns, "List addresses of name servers, or []")
-    if given.get("cidr") is None:
-        return
+    net = _cidr(at, variable, given["cidr"]) if given.get("cidr") is not None else None
+    if net:
+        networks.nets[name] = net
+        if given.get("gateway") is not None:
+            _within(at, f"{variable}.gateway", given["gateway"], net, "Write an address of this network, or null")
+    pool = given.get("allocation") if name == "provider" else None
+    if pool is not None and (fault := pool_fault(pool, net, address_of(given.get("gateway")))):
+        at.add(f"{variable}.allocation", *fault)
+
+
+def _cidr(at: Faults, variable: str, value: object) -> Net | None:
     try:
-        if not isinstance(given["cidr"], str) or "/" not in given["cidr"]:
+        if not isinstance(value, str) or "/" not in value:
             raise ValueError("no prefix length")
-        net = ipaddress.ip_network(given["cidr"])
+        return ipaddress.ip_network(value)
     except ValueError as error:
-        at.add(f"{variable}.cidr", f"{shown(given['cidr'])} is no network ({error})", "Write it as 192.0.2.0/24")
-        return
-    networks.nets[name] = net
-    if given.get("gateway") is not None:
-        _within(at, f"{variable}.gateway", given["gateway"], net, "Write an address of this network, or null")
-    if name == "provider" and given.get("allocation") is not None:
-        ends = given["allocation"]
-        if at.want(
-            isinstance(ends, list) and len(ends) == 2, f"{variable}.allocation", ends, "Write [first, last address]"
-        ):
-            inside = [_within(at, f"{variable}.allocation", end, net, "Stay inside the cidr") for end in ends]
-            first, last = (int(end) if end else 0 for end in inside)
-            if all(inside) and first > last:
-                at.add(f"{variable}.allocation", "ends before it begins", "Write [first, last address]")
-            gateway = address_of(given.get("gateway"))
-            if all(inside) and gateway and first <= int(gateway) <= last:
-                at.add(f"{variable}.allocation", f"holds the gateway {gateway}", "Leave the gateway out of it")
+        at.add(f"{variable}.cidr", f"{shown(value)} is no network ({error})", "Write it as 192.0.2.0/24")
+        return None
 
 
 def _within(at: Faults, variable: str, value: object, net: Net | None, mend: str) -> Ip | None:
@@ -250,7 +242,7 @@ def _within(at: Faults, variable: str, value: object, net: Net | None, mend: str
     if address not in net:
         at.add(variable, f"{address} is not in {net}", mend)
         return None
-    if net.num_addresses > 2 and address in (net.network_address, net.broadcast_address) and net.version == 4:
+    if is_edge(address, net):
         at.add(variable, f"{address} is the network or broadcast address of {net}", mend)
         return None
     return address

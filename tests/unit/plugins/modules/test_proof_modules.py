@@ -198,6 +198,28 @@ def test_external_network_that_is_another_one_is_refused(
     assert orders(cloud) == []
 
 
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"allocation": []}, "allocation: has 0 addresses, not 2. Write [first, last address], both in 203.0.113.0/24"),
+        ({"allocation": "203.0.113.100"}, "allocation: has 1 address, not 2. Write [first, last"),
+        ({"allocation": ["203.0.113.7", "203.0.113.8", "203.0.113.9"]}, "allocation: has 3 addresses, not 2. Write"),
+        ({"allocation": ["203.0.113.100", "x"]}, "allocation: holds 'x', which is no address. Write [first, last"),
+        ({"allocation": ["203.0.113.9", "203.0.113.7"]}, "allocation: ends before it begins. Write [first, last"),
+        ({"allocation": ["203.0.113.9", "192.0.2.9"]}, "allocation: 192.0.2.9 is not in 203.0.113.0/24. Write"),
+        ({"allocation": ["203.0.113.1", "203.0.113.9"]}, "allocation: holds the gateway 203.0.113.1. Leave"),
+        ({"cidr": "203.0.113.1/24"}, "cidr: is no network (203.0.113.1/24 has host bits set). Write it as 203.0.113.0/24"),
+    ],
+)  # fmt: skip
+def test_external_network_refuses_what_is_no_network(
+    cloud: cloud_peer.Cloud, ensure: Ensure, asked: dict[str, Any], said: str, check: bool
+) -> None:
+    result = ensure(**asked, _ansible_check_mode=check)
+    assert result["failed"] is True and result["msg"].startswith(said), result
+    assert cloud.asked == []
+
+
 def test_external_network_of_which_there_are_two_is_refused(cloud: cloud_peer.Cloud, ensure: Ensure) -> None:
     for _unused in range(2):
         there(cloud, NETWORK, SUBNET)

@@ -41,6 +41,11 @@ def test_a_value_is_written(value: Any, lines: str) -> None:
         ),
         ("haproxy", {"defaults": {"option redispatch": False, "timeout queue": None}}, ""),
         ("arguments", {"": {"port": 7, "disable-cas": True, "lock-memory": False}}, "--port=7\n--disable-cas\n"),
+        (
+            "environment",
+            {"A_OPTS": {"n": 7, "log": "-v a  b", "list": ["x", "y"], "on": True, "off": False, "gone": None}, "B": {}},
+            "A_OPTS=\"--n=7 --log='-v a  b' --list=x,y --on\"\n",
+        ),
     ],
 )
 def test_other_forms(kind: str, config: Any, text: str) -> None:
@@ -56,6 +61,9 @@ def test_other_forms(kind: str, config: Any, text: str) -> None:
         ("haproxy", {"global": {"# maxconn": 7}}),
         ("arguments", {"memcached": {"port": 7}}),
         ("arguments", {"": {"-p": 7}}),
+        ("environment", {"": {"port": 7}}),
+        ("environment", {"A=1 B": {"port": 7}}),
+        ("environment", {"A": {"--port": 7}}),
     ],
 )
 def test_names_of_another_form_are_refused(kind: str, config: Any) -> None:
@@ -102,3 +110,9 @@ def test_a_layer_is_a_mapping_of_mappings(layer: Any) -> None:
 
 def test_no_section_comes_first_and_has_no_header() -> None:
     assert render({"b": {"x": 1}, "DEFAULT": {"d": 1}, "": {"y": 2}}) == "y = 2\n\n[DEFAULT]\nd = 1\n\n[b]\nx = 1\n"
+
+
+@pytest.mark.parametrize("value", ['a"b', "a'b", "$b", "`b`", "a\\b"])
+def test_what_would_leave_its_quotes_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match=r"\[A\] o: a value cannot hold quotes"):
+        render({"A": {"o": value}}, "environment")

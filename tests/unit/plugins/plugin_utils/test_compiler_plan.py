@@ -133,8 +133,19 @@ ONE_OPTION: list[tuple[dict[str, Any], set[str]]] = [
         {"node1/placement-api.service"},
     ),
     ({"placement_threads": 7}, {"node1/placement-api.service"}),
-    # What a chassis is told is set in Open vSwitch's database, on every one of them: no unit has to know.
-    ({"ovn_settings": {"ovn-monitor-all": "true"}}, {"node1/ovn:chassis", "node2/ovn:chassis"}),
+    # What is set in a database, for every chassis or once: no unit has to know.
+    ({"ovn_config_overrides": {"external_ids": {"ovn-monitor-all": True}}}, {"node1/ovn:chassis", "node2/ovn:chassis"}),
+    ({"ovn_config_overrides": {"other_config": {"max-idle": 7}}}, {"node1/ovn:chassis", "node2/ovn:chassis"}),
+    ({"ovn_config_overrides": {"NB_Global": {"northd_probe_interval": 7}}}, {"node1/ovn:northbound"}),
+    ({"ovn_config_overrides": {"ovn-central": {"ovn-northd-n-threads": 7}}}, {"node1/ovn-central.service"}),
+    (
+        {"ovn_config_overrides": {"ovn-host": {"ovn-controller-log": "-vfile:dbg"}}},
+        {"node1/ovn-host.service", "node2/ovn-host.service"},
+    ),
+    (
+        {"ovn_config_overrides": {"openvswitch-switch": {"no-mlockall": True}}},
+        {"node1/openvswitch-switch.service", "node2/openvswitch-switch.service"},
+    ),
     ({"neutron_workers": 7}, {"node1/neutron-api.service"}),
     ({"neutron_metadata_workers": 7}, {"node2/neutron-ovn-metadata-agent.service"}),
     (
@@ -214,6 +225,8 @@ def test_a_node_that_is_added_is_known_to_all_and_restarts_nothing(tmp_path: Pat
 def test_every_service_and_unit_has_its_case() -> None:
     services = {option.partition("_")[0] for overrides, _units in ONE_OPTION for option in overrides}
     assert services == set(MANIFESTS)
+    options = {option for overrides, _units in [*ONE_OPTION, *SHARED_OPTION] for option in overrides}
+    assert {f"{name}_config_overrides" for name in MANIFESTS} <= options
     tried = {what.partition("/")[2] for _overrides, units in [*ONE_OPTION, *SHARED_OPTION] for what in units}
     units = {
         node["unit"]
@@ -221,8 +234,7 @@ def test_every_service_and_unit_has_its_case() -> None:
         for node in plan["graph"]
         if node["kind"] == "unit" and node["reads"]
     }
-    # What these two read is the node's name and address, and no option of anyone.
-    assert units - tried == {"openvswitch-switch.service", "ovn-central.service"}
+    assert units <= tried
 
 
 # -- the graph ---------------------------------------------------------------------------------------------------------
@@ -267,6 +279,56 @@ def test_what_is_not_for_the_node_is_never_rendered() -> None:
     assert prune(raw, ["controller"]) == {"files": [{"path": "/f", "ini": [{"where": ["controller"]}]}]}
 
 
+# -- databases of Open vSwitch and OVN ---------------------------------------------------------------------------------
+
+
+def ovsdb(*layers: Any) -> dict[str, Any]:
+    return {"steps": [{"name": "s", "argv": ["tool", "--db=x"], "ovsdb": {"record": "R", "columns": list(layers)}}]}
+
+
+def test_a_record_is_set_and_asked_for_the_same() -> None:
+    ours = {"external_ids": {"a": "tcp:[::1]:6642", "b": 'say "so"', "gone": 1}, "other_config": {"off": False}}
+    [step, _ready] = compile_one(ovsdb(ours, {"external_ids": {"a": [1, "é"], "gone": None}}))["graph"]
+    pairs = ['external_ids:a="1,\\u00e9"', 'external_ids:b="say \\"so\\""', 'other_config:off="false"']
+    remove = ["--", "remove", "R", ".", "external_ids", "gone"]
+    assert step["argv"] == ["tool", "--db=x", "set", "R", ".", *pairs, *remove]
+    asked = ["--timeout=2", "wait-until", "R", ".", *pairs, "external_ids:gone{=}[]"]
+    assert step["unless"] == {"argv": ["tool", "--db=x", *asked]}
+    [step, _ready] = compile_one(ovsdb({"options": {"gone": None}}))["graph"]
+    assert step["argv"] == ["tool", "--db=x", *[word if word != "external_ids" else "options" for word in remove[1:]]]
+
+
+def test_nothing_to_set_is_no_step() -> None:
+    assert [node["id"] for node in compile_one(ovsdb({"options": {}}, {}))["graph"]] == ["x:ready"]
+
+
+def test_ours_is_changed_and_removed_in_the_databases_of_the_network() -> None:
+    """A key is set once, as the operator wants it; without overrides the controllers' database is let alone."""
+    overrides = {"external_ids": {"ovn-encap-type": "vxlan", "hostname": None}}
+    plan = compiled.plans("two_nodes", {"ovn_config_overrides": overrides}, only="node2")["node2"]
+    [argv] = [node["argv"] for node in plan["graph"] if node["id"] == "ovn:chassis"]
+    assert [word for word in argv if "encap-type" in word] == ['external_ids:ovn-encap-type="vxlan"']
+    assert argv[-6:] == ["--", "remove", "Open_vSwitch", ".", "external_ids", "hostname"]
+    assert not [node for node in compiled.golden("two_nodes")["node1"]["graph"] if node["id"] == "ovn:northbound"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"external-ids": {"ovn-monitor-all": True}}, "ovn.steps.chassis: 'external-ids' is no name for a section"),
+        ({"ovn_central": {"x": 1}}, "ovn.steps.chassis: 'ovn_central' is no name for a section"),
+        (["external_ids"], "ovn.steps.chassis: a layer must be a mapping of sections, not ['external_ids']"),
+        ({"NB_Global": 7}, "ovn.steps.northbound: [options] must be a mapping"),
+        ({"ovn-host": 7}, "/etc/default/ovn-host: [OVN_CTL_OPTS] must be a mapping"),
+        ({"ovn-central": {"--x": 7}}, "/etc/default/ovn-central: [OVN_CTL_OPTS] '--x' is no name for an option"),
+    ],
+)
+def test_an_override_of_ovn_that_is_none_is_a_fault(overrides: Any, said: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        compiled.plans("all_in_one", {"ovn_config_overrides": overrides})
+    assert said in str(caught.value)
+
+
 # -- faults ------------------------------------------------------------------------------------------------------------
 
 
@@ -278,9 +340,10 @@ def test_what_is_not_for_the_node_is_never_rendered() -> None:
         ({"units": [{}]}, "'name' is missing"),
         ({"where": ["controler"]}, "'where' must be a list of"),
         ({"secrets": {"p": {"kind": "guid"}}}, "kind must be one of"),
-        ({"files": [{"path": "/f"}]}, "give one of content, ini, haproxy, arguments, state"),
+        ({"files": [{"path": "/f"}]}, "give one of content, ini, haproxy, arguments, environment, state"),
         ({"files": [{"path": "/f", "content": "", "state": "absent"}]}, "give one of"),
         ({"files": [{"path": "/f", "ini": [{"s": {"o": "a\nb"}}]}]}, "/f: [s] o: a value cannot hold a line break"),
+        ({"files": [{"path": "/f", "ini": [{}, None]}]}, "/f: a layer must be a mapping of sections, not None"),
         ({"files": [{"path": "/f", "content": "a"}, {"path": "/f", "content": "b"}]}, "/f: written by two"),
         ({"files": [{"path": "/f", "content": marker("p")}]}, "p: is used but declared by no manifest"),
         ({"queue": {"user": "u", "password": "plain"}}, "must be one declared secret"),
@@ -291,6 +354,13 @@ def test_what_is_not_for_the_node_is_never_rendered() -> None:
         ),
         ({"units": [{"name": "u"}, {"name": "u"}]}, "x:u: there are two of it"),
         ({"units": "u"}, "must be a mapping"),
+        (ovsdb({"external-ids": {"k": 1}}), "x.steps.s: 'external-ids' is no name for a section"),
+        (ovsdb({"options": {"k=1 -- del": 1}}), "x.steps.s: [options] 'k=1 -- del' is no name for an option"),
+        (ovsdb({"options": {"k": {"multi": [1]}}}), "x.steps.s: [options] k: {'multi': [1]} is neither a scalar"),
+        (ovsdb({"options": {"k": "a\nb"}}), "x.steps.s: [options] k: a value cannot hold a line break"),
+        (ovsdb({"options": 1}), "x.steps.s: [options] must be a mapping"),
+        (ovsdb(None), "x.steps.s: a layer must be a mapping"),
+        ({"steps": [{"name": "s", "argv": ["t"], "ovsdb": {"record": "R"}}]}, "x.steps.s.ovsdb: 'columns' is missing"),
     ],
 )
 def test_a_fault_is_said(manifest: dict[str, Any], fault: str) -> None:

@@ -28,6 +28,21 @@ def networks(r: Rack) -> dict[str, Any]:
     return found
 
 
+POOLS: list[tuple[Any, str]] = [
+    ([], "has 0 addresses, not 2"),
+    (["203.0.113.5"], "has 1 address, not 2"),
+    (["203.0.113.5", "203.0.113.7", "203.0.113.9"], "has 3 addresses, not 2"),
+    ("203.0.113.5-203.0.113.9", "is no list but str"),
+    ({"start": "203.0.113.5", "end": "203.0.113.9"}, "is no list but dict"),
+    (["203.0.113.5", "203.0.113"], "holds '203.0.113', which is no address"),
+    (["203.0.113.5", None], "holds 'None', which is no address"),
+    ([["203.0.113.5"], "203.0.113.9"], "holds \"['203.0.113.5']\", which is no address"),
+    (["203.0.113.9", "203.0.113.5"], "ends before it begins"),
+    (["192.0.2.1", "203.0.113.5"], "192.0.2.1 is not in 203.0.113.0/24"),
+    (["203.0.113.5", "2001:db8::5"], "2001:db8::5 is not in 203.0.113.0/24"),
+    (["203.0.113.5", "203.0.113.255"], "203.0.113.255 is the network or broadcast address"),
+    (["203.0.113.1", "203.0.113.5"], "holds the gateway 203.0.113.1"),
+]
 SPOILT: list[tuple[str, Callable[[Rack], Any], str]] = [
     ("no seed", lambda r: r.groups.pop("seedcloud_seed"), "inventory seedcloud_seed: has 0 hosts"),
     ("two seeds", lambda r: r.groups.update(seedcloud_seed=["seed", "node1"]), "inventory seedcloud_seed: has 2 hosts"),
@@ -52,13 +67,15 @@ SPOILT: list[tuple[str, Callable[[Rack], Any], str]] = [
     ("gateway", lambda r: networks(r)["provider"].update(gateway="192.0.2.1"), "192.0.2.1 is not in 203.0.113.0/24"),
     ("broadcast", lambda r: networks(r)["provider"].update(gateway="203.0.113.255"), "is the network or broadcast"),
     ("dns", lambda r: networks(r)["provisioning"].update(dns="192.0.2.1"), "provisioning.dns: is wrong"),
-    ("pool", lambda r: networks(r)["provider"].update(allocation=["203.0.113.9", "203.0.113.5"]), "ends before"),
-    (
-        "pool gateway",
-        lambda r: networks(r)["provider"].update(allocation=["203.0.113.1", "203.0.113.5"]),
-        "the gateway",
+    *(
+        (f"pool {pool}", lambda r, pool=pool: networks(r)["provider"].update(allocation=pool), f"allocation: {said}")
+        for pool, said in POOLS
     ),
-    ("pool outside", lambda r: networks(r)["provider"].update(allocation=["192.0.2.1", "203.0.113.5"]), "is not in"),
+    (
+        "pool without a network",
+        lambda r: networks(r)["provider"].update(cidr="x", allocation=["203.0.113.5"]),
+        "allocation: has 1 address, not 2",
+    ),
     ("no keys", lambda r: r.shared.update(seedcloud_ssh_authorized_keys=[]), "authorized_keys: is wrong: []"),
     ("keys a text", lambda r: r.shared.update(seedcloud_ssh_authorized_keys=KEY), "authorized_keys: is wrong"),
     ("two keys in a line", lambda r: r.shared.update(seedcloud_ssh_authorized_keys=[f"{KEY}\n{KEY}"]), "is wrong"),

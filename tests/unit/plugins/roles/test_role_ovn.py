@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ BACK = "seedcloud-provider-back"
 LIMIT = 60  # seconds: what the script promises to whoever was cut off
 NETWORKD = "/etc/systemd/network"
 NODE, NEIGHBOUR = "192.0.2.11", "192.0.2.2"
+GONE = "192.0.2.3"  # a neighbour that was known once
 # Each stands before a command of the script, and ends the run where the n-th, or the one named, would begin.
 SHIM = """#!/bin/sh
 line="$(basename "$0") $*"
@@ -36,7 +38,9 @@ PATH=${PATH#/run/shim:}
 exec "$(basename "$0")" "$@"
 """
 KILLED = (-9, 137)  # by Python's count, and by the shell's
-COMMANDS = "cat cmp cut grep ip ls mkdir mktemp mv networkctl ovs-vsctl ping rm seq sleep sort systemctl systemd-run"
+COMMANDS = (
+    "cat cmp cut grep ip ls mkdir mktemp mv networkctl ovs-vsctl paste ping rm seq sleep sort systemctl systemd-run"
+)
 
 
 @functools.cache
@@ -230,11 +234,44 @@ class TestLink:
     def test_a_neighbour_that_is_not_seen_again_sends_it_back(self, rig: Node) -> None:
         rig.anew()
         rig.sh("ip -n far link set far0 arp off")
+        rig.sh(f"ip neigh replace {GONE} lladdr 02:00:00:00:00:99 dev nic0 nud stale")
         try:
             done = rig.take()
         finally:
             rig.sh("ip -n far link set far0 arp on")
-        # One of those, for what the container spoke to before may be known, too.
-        assert done.returncode == 1 and NEIGHBOUR in done.stderr and ") is seen on br-provider" in done.stderr
+        told = re.search(r"(?m)^none of the neighbours \((.*)\) is seen on br-provider: .* back on nic0$", done.stderr)
+        assert done.returncode == 1 and told, done
+        # At least those two, for what the container spoke to before may be known, too.
+        assert {NEIGHBOUR, GONE} <= set(told[1].split(" ")) and "  " not in told[1]
         rig.wait_for(rig.reachable)
         assert rig.on() == "nic0" and not rig.promised()
+
+    def test_overrides_reach_open_vswitch(self, rig: Node) -> None:
+        """What is compiled is what systemd, ovs-ctl and ovs-vsctl make of it, and a second run finds it so."""
+
+        def chassis(external_ids: dict[str, Any]) -> None:
+            plan = compiled.plans(
+                "one_nic", {"ovn_config_overrides": {"external_ids": external_ids, **overrides}}, ["ovn"]
+            )
+            [step] = [item for item in plan["node1"]["graph"] if item["id"] == "ovn:chassis"]
+            assert rig.run(*step["unless"]["argv"]).returncode != 0
+            assert rig.run(*step["argv"]).returncode == 0
+            assert rig.run(*step["unless"]["argv"]).returncode == 0
+            for item in plan["node1"]["graph"]:
+                for file in item.get("files", []):
+                    if file["path"] == "/etc/default/openvswitch-switch":
+                        rig.write(file["path"], file["content"])
+
+        overrides = {
+            "other_config": {"max-idle": 7},
+            "openvswitch-switch": {"no-mlockall": True, "ovs-vswitchd-options": "-vconsole:off -vfile:warn"},
+        }
+        assert "--mlockall" in rig.sh("tr '\\0' ' ' </proc/$(pidof ovs-vswitchd)/cmdline")
+        chassis({"a": 'tcp:[::1]:1,b "c"', "b": True, "hostname": None})
+        chassis({"a": None, "b": True})
+        assert rig.sh("ovs-vsctl get Open_vSwitch . external_ids:hostname external_ids:b") == 'node1\n"true"\n'
+        assert rig.sh("ovs-vsctl get Open_vSwitch . other_config:max-idle") == '"7"\n'
+        assert rig.run("ovs-vsctl", "get", "Open_vSwitch", ".", "external_ids:a").returncode != 0
+        rig.sh("systemctl restart openvswitch-switch")
+        started = rig.sh("tr '\\0' ' ' </proc/$(pidof ovs-vswitchd)/cmdline")
+        assert "-vconsole:off -vfile:warn" in started and "--mlockall" not in started
