@@ -90,7 +90,9 @@ def test_a_probe_that_fails_leaves_a_support_bundle(tmp_path: Path) -> None:
     hosts.write_text(hosts.read_text().replace('"nova_virt_type": "qemu"', '"nova_kvm_probe_timeout": "soon"'))
     said = deploy(hosts, "nova", limit=["seed1", "node2"])
     [bundle] = (tmp_path / "support").glob("*-node2.tar.gz")
-    assert re.match(f"Boot a tiny guest under KVM: .*timeout.*\nWhat may tell more: {bundle}", fatal(said)["node2"]), said
+    assert re.match(f"Boot a tiny guest under KVM: .*timeout.*\nWhat may tell more: {bundle}", fatal(said)["node2"]), (
+        said
+    )
     assert "PLAY [Make the network of the floating IPs]" not in said, said
 
 
@@ -128,7 +130,7 @@ def test_what_fails_before_any_node_leaves_one_bundle(tmp_path: Path, failed: st
     said = deploy(hosts, *services, limit=["seed1", "node2", "node3"])
     assert reason in said, said
     [bundle] = (tmp_path / "support").glob("*")
-    assert bundle.name.endswith("-seed1.tar.gz")
+    assert bundle.name.endswith("-seed1.tar.gz") and said.count(f"files in {bundle}") == 1, said
     ends = fatal(said)
     assert ends["node2"] == f"{failed}: failed, for the reason above.\nWhat may tell more: {bundle} on seed1", said
     assert "PLAY [Make the network of the floating IPs]" not in said, said
