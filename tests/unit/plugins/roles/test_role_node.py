@@ -230,3 +230,49 @@ def test_inspect_and_plan(rack: Callable[..., Rack]) -> None:
     shutil.rmtree(r.root / "support")  # of the refusal
     node.bmc.process.kill()
     assert "nodes/node1/journal.jsonl" in bundle_of_all(r, r.run(playbook="inspect_nodes", rc=2))
+
+
+def end_of(r: Rack, reason: str, *arguments: str, playbook: str = "provision_nodes", rc: int = 2) -> str:
+    """What a run says that ends for that reason."""
+    out = r.run(*arguments, playbook=playbook, rc=rc)
+    assert reason in re.findall(r"^fatal: .*", out, re.MULTILINE)[-1], out
+    return out
+
+
+def out_of_reach(r: Rack) -> None:
+    seed = r.inventory["all"]["children"]["seedcloud_seed"]["hosts"]["seed"]
+    seed |= {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+@pytest.mark.parametrize("playbook", ["provision_nodes", "inspect_nodes"])
+def test_a_seed_that_fails_leaves_one_bundle(rack: Callable[..., Rack], playbook: str) -> None:
+    """And none that cannot be reached; what failed is the last thing said."""
+    r = rack(3)
+    (r.root / "stamps/images.json").write_text("{}")
+    out = end_of(r, "Refuse to go on with a seed that is not ready: The seed seed has no services", playbook=playbook)
+    assert re.search(r"^fatal: \[node1\].*What may tell more: \S+-seed\.tar\.gz on seed", out, re.MULTILINE), out
+    assert "stamps/images.json" in bundle_of_all(r, out)
+    out_of_reach(r)
+    out = end_of(r, "seed cannot be reached (see above)", playbook=playbook, rc=4)
+    assert re.search(r"fatal: \[node1 -> seed\]: UNREACHABLE! .*port 1: Connection refused", out), out
+
+
+def test_a_seed_that_fails_in_the_midst_and_one_that_keeps_nothing(rack: Callable[..., Rack]) -> None:
+    r = rack(2)
+    r.inventory["all"]["vars"]["node_seed_group"] = "nonesuch"
+    out = end_of(r, "ask which orders go on already: group 'nonesuch' does not exist")
+    assert "stamps/images.json" in bundle_of_all(r, out)
+    assert not any(r.calls().values())
+
+    (r.root / "support").write_text("no folder")
+    assert "There is no support bundle" in end_of(r, "ask which orders go on already: group 'nonesuch' does not exist")
+    (r.root / "support").unlink()
+
+    (r.root / "stamps/images.json").unlink()
+    (r.root / "stamps/images.json").mkdir()  # the module that reads it fails, also in a run that only looks
+    end_of(r, "Is a directory", "--check")
+    assert not (r.root / "support").exists()
+
+    r.inventory["all"]["vars"]["node_wait_timeout"] = "soon"  # nothing was touched yet
+    end_of(r, "argument 'node_wait_timeout' is of type str")
+    assert not (r.root / "support").exists()

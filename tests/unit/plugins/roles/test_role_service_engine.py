@@ -50,6 +50,12 @@ def deploy(hosts: Path, *services: str, limit: list[str]) -> str:
     ).stdout
 
 
+def fatal(said: str) -> dict[str, str]:
+    """The last thing that each host failed of."""
+    ends = re.findall(r"^fatal: \[(\w+)[^]]*\]: \w+! => (.+)$(?!\n\.\.\.ignoring)", said, re.MULTILINE)
+    return {name: str(json.loads(told).get("msg")) for name, told in ends}
+
+
 @pytest.mark.parametrize("controllers", [["node1"], []])
 @pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
 def test_a_lost_controller_ends_the_run(tmp_path: Path, controllers: list[str]) -> None:
@@ -67,7 +73,8 @@ def test_what_failed_leaves_a_support_bundle(tmp_path: Path) -> None:
     said = deploy(two_nodes(tmp_path, {"ansible_connection": "local"}), "memcached", limit=["seed1", "node1", "node2"])
     assert "packages are not installed: memcached" in said, said
     [bundle] = (tmp_path / "support").glob("*-node1.tar.gz")
-    assert f"Apply the plan: failed, for the reason above. What may tell more: {bundle} on seed1" in said, said
+    ended = f"Apply the plan: packages are not installed: memcached\nWhat may tell more: {bundle} on seed1"
+    assert ended in fatal(said)["node1"], said
     assert "mended (see above): node1" in said and "PLAY [Make the network of the floating IPs]" not in said, said
     with tarfile.open(bundle) as tar:
         names = tar.getnames()
@@ -75,6 +82,86 @@ def test_what_failed_leaves_a_support_bundle(tmp_path: Path) -> None:
     assert any("node1" in name for name in names), names
     secrets = json.loads((tmp_path / "secrets/secrets.json").read_text())
     assert not [name for name, value in secrets.items() if str(value).encode() in text]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
+def test_a_probe_that_fails_leaves_a_support_bundle(tmp_path: Path) -> None:
+    hosts = two_nodes(tmp_path, {})
+    hosts.write_text(hosts.read_text().replace('"nova_virt_type": "qemu"', '"nova_kvm_probe_timeout": "soon"'))
+    said = deploy(hosts, "nova", limit=["seed1", "node2"])
+    [bundle] = (tmp_path / "support").glob("*-node2.tar.gz")
+    assert re.match(f"Boot a tiny guest under KVM: .*timeout.*\nWhat may tell more: {bundle}", fatal(said)["node2"]), (
+        said
+    )
+    assert "PLAY [Make the network of the floating IPs]" not in said, said
+
+
+SECRETS, COMPILE, CLOUDS = (
+    "Have the secrets that the inventory does not give",
+    "Compile the services' plan of this node",
+    "Keep the administrator's access on the seed",
+)
+
+
+@pytest.mark.parametrize(
+    ("failed", "reason"),
+    [(SECRETS, "Not a directory"), (COMPILE, "nonesuch: no role of this collection"), (CLOUDS, "a dir as dest")],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
+def test_what_fails_before_any_node_leaves_one_bundle(tmp_path: Path, failed: str, reason: str) -> None:
+    """Of the seed, with several nodes; none of them ends well, and none is touched."""
+    hosts = two_nodes(tmp_path, {})
+    inventory = json.loads(hosts.read_text())
+    computes = inventory["all"]["children"]["seedcloud_nodes"]["children"]["seedcloud_computes"]["hosts"]
+    third = json.dumps(computes["node2"])
+    for two, three in ((".12", ".13"), (".132", ".133"), (":03", ":05"), (":04", ":06"), ("TWO", "THREE")):
+        third = third.replace(f'{two}"', f'{three}"')
+    computes["node3"] = json.loads(third)
+    journal = tmp_path / "nodes/node2/journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("the BMC has golden\n")
+    if failed == SECRETS:
+        (tmp_path / "secrets").write_text("no folder")
+    elif failed == CLOUDS:
+        (tmp_path / "clouds.yaml").mkdir()
+    hosts.write_text(json.dumps(inventory))
+    # Nothing of these is on a compute node.
+    services = ["nonesuch"] if failed == COMPILE else ["memcached", "keystone"]
+    said = deploy(hosts, *services, limit=["seed1", "node2", "node3"])
+    assert reason in said, said
+    [bundle] = (tmp_path / "support").glob("*")
+    assert bundle.name.endswith("-seed1.tar.gz") and said.count(f"files in {bundle}") == 1, said
+    ends = fatal(said)
+    assert ends["node2"] == f"{failed}: failed, for the reason above.\nWhat may tell more: {bundle} on seed1", said
+    assert "PLAY [Make the network of the floating IPs]" not in said, said
+    assert ("TASK [seedcloud.openstack.service_engine : Apply the plan]" in said) == (failed == CLOUDS), said
+    if failed == COMPILE:
+        assert "mended (see above)" in ends["node3"], said
+    with tarfile.open(bundle) as tar:
+        assert not [name for name in tar.getnames() if name.startswith("node")]
+        text = b"".join(stream.read() for member in tar if (stream := tar.extractfile(member)))
+    assert b"the BMC has " in text and b"golden" not in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
+def test_without_a_bundle_the_reason_is_the_end_all_the_same(tmp_path: Path) -> None:
+    """Where the seed cannot write one, and where it cannot be reached."""
+    hosts = two_nodes(tmp_path, {"ansible_connection": "local"})
+    limit = ["seed1", "node1", "node2"]
+    inventory = json.loads(hosts.read_text())
+    inventory["all"]["vars"]["memcached_config_overrides"] = "no mapping"
+    hosts.write_text(json.dumps(inventory))
+    (tmp_path / "support").write_text("no folder")
+    said = deploy(hosts, "memcached", limit=limit)
+    assert fatal(said)["node1"] == f"{COMPILE}: failed, for the reason above.\nThere is no support bundle.", said
+    assert "mended (see above): node1" in fatal(said)["node2"], said  # which goes on until then
+
+    seed = inventory["all"]["children"]["seedcloud_seed"]["hosts"]["seed1"]
+    seed |= {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    hosts.write_text(json.dumps(inventory))
+    said = deploy(hosts, "memcached", limit=limit)
+    assert "fatal: [node1 -> seed1]: UNREACHABLE!" in said and "port 1: Connection refused" in said, said
+    assert fatal(said)["node2"] == "seed1 cannot be reached (see above).\nThere is no support bundle.", said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
