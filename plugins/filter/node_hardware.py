@@ -11,7 +11,7 @@ author: [The seedcloud.openstack authors (@seedcloud)]
 version_added: 0.1.0
 short_description: Tell what inspected nodes are made of
 description:
-  - Processors, memory, NICs and disks, in the words of C(node_nics) and C(node_root_device).
+  - Processors, memory, NICs and disks, in the words of C(node_nics) and C(node_root_device), and what the disks hold.
 options:
   _input:
     description: What M(seedcloud.openstack.node_journal) returned as C(nodes).

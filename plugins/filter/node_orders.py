@@ -28,7 +28,7 @@ options:
     type: dict
     required: true
   journals:
-    description: What M(seedcloud.openstack.node_journal) returned as C(nodes).
+    description: What M(seedcloud.openstack.node_journal) returned as C(nodes). It tells which disks a hash over several confirms.
     type: dict
     required: true
   action:

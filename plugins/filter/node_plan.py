@@ -11,7 +11,8 @@ author: [The seedcloud.openstack authors (@seedcloud)]
 version_added: 0.1.0
 short_description: Tell what a run would do to power and disks
 description:
-  - One or a few lines a node, and the hash that confirms what would be destroyed, where that is known.
+  - One or a few lines a node, and the hash that confirms what would be destroyed, as the node's last inspection or refusal
+    told it. Nothing is known of other root device hints than the node was asked for, nor since a write began.
 positional: actions, bmcs, journals
 options:
   _input:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Say which disks nodes refused to destroy."""
+"""Say which disks nodes refuse to destroy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ DOCUMENTATION = r"""
 name: wipe_refusals
 author: [The seedcloud.openstack authors (@seedcloud)]
 version_added: 0.1.0
-short_description: Say which disks nodes refused to destroy
+short_description: Say which disks nodes refuse to destroy
 description:
-  - Collects the last refusals from journals, and makes the hash that confirms all of them.
+  - Collects from journals the last refusals, and inspections that foretell one, and makes the hash that confirms all of them.
   - Of a single node that is the hash its agent computed; of several, the SHA-256 of the sorted JSON list of theirs.
 options:
   _input:

@@ -91,6 +91,11 @@ options:
       generation:
         description: The first generation to read. Without it, the node's newest.
         type: int
+  events:
+    description: Return only events of these names. Without it, all.
+    type: list
+    elements: str
+    default: []
   wait:
     description: Seconds to wait for a first new event.
     type: float
@@ -216,6 +221,7 @@ SPEC: dict[str, Any] = {
     "root": {"type": "path", "default": "/var/lib/seedcloud"},
     "append": {"type": "list", "elements": "dict", "default": [], "options": APPEND_SPEC},
     "nodes": {"type": "list", "elements": "dict", "default": [], "options": NODE_SPEC},
+    "events": {"type": "list", "elements": "str", "default": []},
     "wait": {"type": "float", "default": 0},
     "settle": {"type": "float", "default": 0.3},
     "run": {"type": "str"},
@@ -233,7 +239,9 @@ def main() -> None:
             renew(root, name, params["run"], params["lease"])
 
     nodes = append_events(root, params["append"], module.check_mode)
-    nodes = follow(root, params["nodes"], params["wait"], params["settle"], results=nodes, alive=alive)
+    nodes = follow(
+        root, params["nodes"], params["wait"], params["settle"], results=nodes, alive=alive, only=params["events"]
+    )
     module.exit_json(
         changed=any(node["changed"] for node in nodes.values()),
         nodes=nodes,

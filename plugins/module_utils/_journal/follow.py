@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,12 @@ def follow(
     *,
     results: Results,
     alive: Callable[[str], None],
+    only: Collection[str] = (),
 ) -> Results:
-    """Read on from each node's cursor; return once anything is new and `settle` has passed, or after `wait`."""
+    """Read on from each node's cursor; return once anything is new and `settle` has passed, or after `wait`.
+
+    `only`: what is new are events of these names.
+    """
     cursors: dict[str, Cursor] = {}
     for node in nodes:
         name = node["name"]
@@ -98,7 +102,8 @@ def follow(
     while True:
         for name, cursor in list(cursors.items()):
             try:
-                results[name]["events"] += read(root, name, cursor)
+                new = read(root, name, cursor)
+                results[name]["events"] += [event for event in new if not only or event["event"] in only]
             except OSError as error:
                 results[name].update(_result("seed_error", str(error)))
                 del cursors[name]

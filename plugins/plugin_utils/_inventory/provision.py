@@ -80,20 +80,49 @@ def nodes_where(
     return [record for record in records if (results or {}).get(record["name"], {}).get(key) == value]
 
 
-def refusal(events: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The last refusal to wipe, with the hash of the plan that it became part of."""
+def _chosen(event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an event tells of the disk that root_device chooses: hints, and the disk with its hash, or a fault."""
+    name, data = event["event"], event["data"]
+    if name == "wipe_refused":
+        return dict(data)
+    if name == "disk_refused":
+        return {"hints": data.get("hints"), "fault": event["msg"]}
+    chosen = data.get("root_device") if name == "inspected" else None  # a deployment's inspection looks on no disk
+    if not chosen:
+        return None
+    disks = [disk for disk in data.get("disks", []) if disk["name"] == chosen.get("disk")]
+    return {**chosen, "disks": disks, "hash": next((disk.get("hash") for disk in disks), None)}
+
+
+def root_disk(events: Iterable[Mapping[str, Any]], hints: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """What the last inspection or refusal told of the root disk, with the hashes of plans that it became part of.
+
+    Nothing is known since a write began, nor for other hints than were asked of the agent: it chooses, nobody else.
+    """
     found: dict[str, Any] | None = None
     for event in events:
-        if event["event"] == "wipe_refused":
-            found = dict(event["data"])
+        if event["event"] == "claim_taken":
+            found = None
         elif event["event"] == "wipe_planned" and found is not None:
-            found["plan"] = event["data"].get("plan")
-    return found
+            found["plans"].append(event["data"].get("plan"))
+        elif told := _chosen(event):
+            found = told | {"plans": [], "generation": event["generation"], "received": event["received"]}
+    asked = (found or {}).get("hints")
+    return None if hints is not None and asked is not None and asked != hints else found
 
 
-def confirmed(confirm: str | None, refused: Mapping[str, Any] | None) -> str | None:
+def root_disks(records: Iterable[Record], journals: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
+    """Of each node what is known of its root disk."""
+    return {
+        record["name"]: root_disk(journals.get(record["name"], {}).get("events", []), record["root_device"])
+        for record in records
+    }
+
+
+def confirmed(confirm: str | None, disk: Mapping[str, Any] | None, plan: str | None) -> str | None:
     """The node's own hash, whichever hash the operator gave; one that fits nothing is the agent's to refuse."""
-    return refused["hash"] if confirm and refused and refused.get("plan") == confirm else confirm
+    fits = confirm and disk and disk.get("hash") and confirm in (plan, *disk["plans"])
+    return disk["hash"] if disk and fits else confirm
 
 
 def node_orders(
@@ -109,12 +138,14 @@ def node_orders(
     url = f"http://{seed['address']}:{seed['port']}"
     ramdisk = f"{url}/ramdisks/{images['ramdisk']['name']}"
     golden = images["golden"]
+    records = list(records)
+    known = root_disks(records, journals)
+    plan = plan_hash(known.values())  # as playbook plan prints it, which keeps nothing
 
     def order(record: Record) -> dict[str, Any]:
         common = {"action": action, "root_device": record["root_device"]}
         if action != "deploy":
             return common | {"after": "poweroff"}
-        refused = refusal(journals.get(record["name"], {}).get("events", []))
         return common | {
             "after": "reboot",
             "image": {key: golden[key] for key in ("name", "sha256", "size", "compressed_size")}
@@ -123,7 +154,7 @@ def node_orders(
                 "block_map": f"/images/{golden['name']}.map.json",
                 "format": "raw.zst",
             },
-            "wipe": {"confirmed": confirmed(record["wipe_confirm"], refused)},
+            "wipe": {"confirmed": confirmed(record["wipe_confirm"], known[record["name"]], plan)},
             "files": record["files"],
             "ssh": dict(seed["ssh"]),
         }
@@ -166,27 +197,35 @@ def node_events(results: Mapping[str, Result], event: str, orders: Mapping[str, 
     ]
 
 
-def plan_hash(hashes: Iterable[str]) -> str:
+def plan_hash(disks: Iterable[Mapping[str, Any] | None]) -> str | None:
     """One hash that names all the disks that the run would destroy. Of one node it is the node's own."""
-    ordered = sorted(hashes)
-    return ordered[0] if len(ordered) == 1 else hashlib.sha256(json.dumps(ordered).encode()).hexdigest()
+    ordered = sorted(disk["hash"] for disk in disks if disk and disk.get("hash"))
+    return hashlib.sha256(json.dumps(ordered).encode()).hexdigest() if len(ordered) > 1 else next(iter(ordered), None)
+
+
+def holding(disk: Mapping[str, Any]) -> str:
+    if disk.get("fault"):
+        return f"does not tell what it holds: {disk['fault']}"
+    ours = "what an earlier run began to write" if disk.get("ours") else "nothing"
+    return f"holds {', '.join(disk.get('contents') or [ours])}"
 
 
 def disk_line(disk: Mapping[str, Any]) -> str:
     name = " ".join(str(disk[key]) for key in ("name", "serial", "wwn") if disk.get(key))
     size = f" {disk['size'] / 1024**3:.0f} GiB" if disk.get("size") else ""
-    return f"{name}{size} holds {', '.join(disk.get('contents') or ['nothing'])}"
+    return f"{name}{size} {holding(disk)}"
 
 
 def wipe_refusals(journals: Mapping[str, Any]) -> dict[str, Any]:
-    """What the nodes' last orders refused to wipe: the hash that confirms it, lines for people, journal entries.
+    """What nodes refuse to wipe, or would: the hash that confirms it, lines for people, journal entries.
 
-    Each refused node's journal is told which plan it is part of, so that a later run, limited or not, knows.
+    Each of these nodes' journals is told which plan it is part of, so that a later run, limited or not, knows.
     """
-    nodes = {name: found for name, told in sorted(journals.items()) if (found := refusal(told.get("events", [])))}
-    if not nodes:
+    known = {name: root_disk(told.get("events", [])) for name, told in sorted(journals.items())}
+    nodes = {name: found for name, found in known.items() if found and found.get("hash")}
+    plan = plan_hash(nodes.values())
+    if not plan:
         return {"hash": None, "nodes": [], "lines": [], "events": []}
-    plan = plan_hash(found["hash"] for found in nodes.values())
     confirm = f"node_wipe_confirm: {plan}"
     lines = [f"{name}: {disk_line(disk)}" for name, found in nodes.items() for disk in found.get("disks", [])]
     return {
@@ -221,7 +260,9 @@ def node_plan(
     journals: Mapping[str, Any],
 ) -> list[str]:
     """For people: what a run would do to each node's power and disks, and the hash that lets it."""
-    refused = wipe_refusals({name: told for name, told in journals.items() if actions[name]["action"] == "deploy"})
+    records = list(records)
+    known = root_disks((record for record in records if actions[record["name"]]["action"] == "deploy"), journals)
+    plan = plan_hash(known.values())
     lines: list[str] = []
     for record in records:
         name, action = record["name"], actions[record["name"]]["action"]
@@ -233,12 +274,28 @@ def node_plan(
             lines.append(f"{name}: power: its BMC does not tell it: {bmc['msg']}")
         elif power:
             lines.append(f"{name}: power: is {state}; {', '.join(power)}")
-        if action == "deploy" and name not in refused["nodes"]:
-            hints = ", ".join(f"{key} {value}" for key, value in record["root_device"].items())
-            lines.append(
-                f"{name}: disk: the one with {hints}; if it holds something, the run stops and prints what, and its hash"
-            )
-    return [*lines, *refused["lines"]]
+        if action == "deploy":
+            lines.append(f"{name}: disk: {root_disk_line(record, known[name], plan)}")
+    return [*lines, f"To destroy all of this, set node_wipe_confirm: {plan}"] if plan else lines
+
+
+def root_disk_line(record: Record, known: Mapping[str, Any] | None, plan: str | None) -> str:
+    """What would be destroyed, when that was told, and the hash that confirms it of this node alone."""
+    if not known:
+        hints = ", ".join(f"{key} {value}" for key, value in record["root_device"].items())
+        return (
+            f"the one with {hints}; what it holds is not known: inspect_nodes finds out, unless the node is deployed;"
+            " a run stops at a disk that holds something, and prints what, and its hash"
+        )
+    told = f"told {known['received'][:16].replace('T', ' ')} UTC, generation {known['generation']}"
+    if known.get("fault"):
+        return f"refused: {known['fault']} ({told})"
+    line = f"{', '.join(disk_line(disk) for disk in known['disks'])} ({told})"
+    if any(disk.get("fault") for disk in known["disks"]):
+        return line
+    if not known.get("hash"):
+        return f"{line}; that needs no node_wipe_confirm"
+    return line if known["hash"] == plan else f"{line}; to destroy this alone, set node_wipe_confirm: {known['hash']}"
 
 
 def node_hardware(journals: Mapping[str, Any]) -> list[str]:
@@ -255,6 +312,8 @@ def node_hardware(journals: Mapping[str, Any]) -> list[str]:
             hints = (("serial", disk.get("serial")), ("wwn", disk.get("wwn")), ("model", disk.get("model")))
             told_hints = ", ".join(f"{key} {value}" for key, value in hints if value)
             lines.append(f"{name}: disk {disk.get('name')}: size_gib {int(disk.get('size', 0)) >> 30}, {told_hints}")
+            if "contents" in disk or "fault" in disk:
+                lines.append(f"{name}: disk {disk.get('name')} {holding(disk)}")
     return lines
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,7 @@ def test_the_hash_confirms_these_contents_only(device: disks.Disk) -> None:
     assert (error.event, error.hop) == ("wipe_refused", "disk")
     assert error.data["disks"][0]["contents"] == ["data in the first MiB"]
     assert error.data["hash"] in error.msg
+    assert disks.look("node1", device)["hash"] == error.data["hash"]  # an inspection confirms the same
     assert error.data["hash"] == disks.wipe_hash("node1", "S1", ["data in the first MiB"])
     confirmed = the_order(wipe={"confirmed": error.data["hash"]})
     assert disks.admit(confirmed, device)[0] == ["data in the first MiB"]
@@ -152,6 +154,33 @@ def test_the_hash_confirms_these_contents_only(device: disks.Disk) -> None:
         order = confirmed if wrong.serial == "S2" else the_order(wipe={"confirmed": "true"})
         with pytest.raises(AgentError):
             disks.admit(order, wrong)
+
+
+def test_an_inspection_tells_of_each_disk_for_itself(device: disks.Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("empty", "full", "ours", "broken", "hangs")
+    empty, full, ours, broken, hangs = rack = [replace(device, name=name, path=device.path + name) for name in names]
+    for disk in (empty, full, ours):
+        Path(disk.path).write_bytes(Path(device.path).read_bytes())
+    put(full, 5, b"x")
+    disks.write_mark(ours.path, ours.size, disks.Mark("node1", "S1", 1, "i", "writing"))
+    before = [Path(disk.path).read_bytes() for disk in (empty, full, ours)]
+    held, end = disks.held, threading.Event()
+
+    def slow(node: str, disk: disks.Disk) -> tuple[list[str], disks.Mark | None]:
+        if disk == hangs:
+            end.wait(60)
+        return held(node, disk)
+
+    monkeypatch.setattr(disks, "held", slow)
+    told = disks.look_at_all("node1", rack, patience=2)
+    end.set()
+    assert told["empty"] == {"contents": [], "hash": None, "ours": False}
+    assert told["ours"] == {"contents": [], "hash": None, "ours": True}
+    assert told["full"]["contents"] == ["data in the first MiB"]
+    assert told["full"]["hash"] == disks.wipe_hash("node1", "S1", told["full"]["contents"])
+    assert "No such file" in told["broken"]["fault"] and broken.path in told["broken"]["fault"]
+    assert told["hangs"] == {"fault": "it did not answer within 2 s"}
+    assert [Path(disk.path).read_bytes() for disk in (empty, full, ours)] == before
 
 
 def test_partitions_are_asked_too(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,36 @@ def test_an_inspection_touches_nothing(node: Node) -> None:
     assert node.left == ["poweroff"]
     told = node.stand_in.reports[1]["data"]
     assert told["disks"][0]["serial"] == "S1" and told["memory_mib"] > 0
+    assert told["root_device"] == {"hints": {"serial": "S1"}, "disk": "vda"}
     assert not Path(node.disk.path).read_bytes().strip(b"\0")
+
+
+def test_an_inspection_foretells_the_refusal_and_its_hash(node: Node) -> None:
+    node.boot(1)
+    assert all("contents" not in disk for disk in node.stand_in.reports[1]["data"]["disks"])  # nobody asked
+    node.boot(2, action="inspect", root_device={"serial": "X"})
+    told = node.stand_in.reports[1]["data"]
+    assert told["root_device"]["fault"].startswith("no disk has serial 'X'. Disks of this node: vda")
+    node.boot(3)
+    refused = node.stand_in.reports[-2]["data"]
+    assert refused["hints"] == {"serial": "S1"}
+    assert (told["disks"][0]["contents"], told["disks"][0]["hash"]) == (
+        refused["disks"][0]["contents"],
+        refused["hash"],
+    )
+    assert node.boot(4, wipe={"confirmed": told["disks"][0]["hash"]}) == DEPLOYED
+
+
+def test_a_report_of_many_disks_keeps_what_is_chosen(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [replace(node.disk, name=f"sd{n}", serial=f"S{n}") for n in range(100)]
+    contents = [f"part{n}: ext4 label=data uuid=01234567-89ab-cdef" for n in range(20)]
+    monkeypatch.setattr(disks, "find", lambda: many)
+    monkeypatch.setattr(disks, "contents", lambda *_: contents)
+    node.boot(1, action="inspect")
+    told = node.stand_in.reports[1]["data"]["disks"]
+    assert len(told) == 100
+    assert told[1]["contents"] == contents
+    assert told[2]["fault"] == "too much for one report"
 
 
 def test_an_action_that_is_not_known(node: Node) -> None:

@@ -8,15 +8,15 @@ What a node's firmware, ramdisk and disk would do happens in a thread, on the se
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ import paramiko
 from ansible_collections.seedcloud.openstack.tests.unit.plugins.module_utils import ipmi_peer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+sys.path.append(str(Path(__file__).parents[3] / "roles/ramdisk/files/agent"))
+from seedcloud_agent import __main__ as agent
+from seedcloud_agent import disks
 
 
 def host_key() -> paramiko.PKey:
@@ -137,9 +141,11 @@ class VirtualNode:
         if not report("agent_started"):
             return None
         if order["action"] == "inspect":
-            disks = [{"name": "sda", "size": 2**34, "serial": f"S-{self.name}", "wwn": "", "model": "VIRTUAL"}]
             nics = [{"name": "eth0", "mac": "00:00:5e:00:53:01"}]
-            report("inspected", hop="disk", cpus=2, memory_mib=1024, firmware="uefi", nics=nics, disks=disks)
+            told = {"cpus": 2, "memory_mib": 1024, "firmware": "uefi", "nics": nics}
+            told["root_device"] = agent.choice([self.sda], order["root_device"])
+            told["disks"] = [asdict(self.sda) | self.look()]
+            report("inspected", hop="disk", **told)
             report("rebooting", hop="reboot")
             if order["after"] == "poweroff":
                 self.bmc.write("power", 0)
@@ -149,8 +155,11 @@ class VirtualNode:
         if self.disk.get("complete") and self.disk["generation"] == generation:
             return "restart" if report("rebooting", hop="reboot") else None
         if self.holds and order["wipe"]["confirmed"] != self.hash:
-            disks = [{"name": "sda", "serial": f"S-{self.name}", "size": 2**34, "contents": self.holds}]
-            report("wipe_refused", "disk holds something", "error", "disk", hash=self.hash, disks=disks)
+            held = [
+                {key: getattr(self.sda, key) for key in ("name", "serial", "wwn", "size")} | {"contents": self.holds}
+            ]
+            refused = {"hints": order["root_device"], "hash": self.hash, "disks": held}
+            report("wipe_refused", "disk holds something", "error", "disk", **refused)
             return None
         try:
             os.rename(place / "claim" / str(generation), place / "claimed" / str(generation) / boot_id)
@@ -173,5 +182,14 @@ class VirtualNode:
         return "restart" if report("rebooting", hop="reboot") else None
 
     @property
+    def sda(self) -> disks.Disk:
+        return disks.Disk("sda", "/dev/sda", 2**34, f"S-{self.name}", model="VIRTUAL")
+
+    @property
     def hash(self) -> str:
-        return hashlib.sha256(f"{self.name} {self.holds}".encode()).hexdigest()
+        return disks.wipe_hash(self.name, self.sda.serial, self.holds)
+
+    def look(self) -> dict[str, Any]:
+        """What disks.look would say, for there is no disk to look at."""
+        ours = bool(self.disk) and "complete" not in self.disk and not self.holds
+        return {"contents": self.holds, "hash": self.hash if self.holds else None, "ours": ours}

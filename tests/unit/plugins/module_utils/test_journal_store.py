@@ -265,6 +265,15 @@ def test_follow_returns_when_something_comes(root: Path) -> None:
     assert again["node1"]["events"] == []
 
 
+def test_follow_only_some_events_of_all_generations(root: Path) -> None:
+    store.append(root, "node1", [event("ordered", generation=1), event("wipe_planned", generation=1), event("ordered")])
+    wanted = [{"name": "node1", "generation": 1}]
+    told = follow(root, wanted, 0, 0, results={}, alive=lambda _name: None, only=["wipe_planned"])
+    assert [(e["event"], e["generation"]) for e in told["node1"]["events"]] == [("wipe_planned", 1)]
+    wanted = [{"name": "node1", "cursor": told["node1"]["cursor"]}]
+    assert follow(root, wanted, 0, 0, results={}, alive=lambda _name: None)["node1"]["events"] == []
+
+
 def test_follow_fails_a_node_alone(root: Path) -> None:
     (root / "nodes/node3").mkdir()
     (root / "nodes/node3/journal.jsonl").write_text("nonsense\n")

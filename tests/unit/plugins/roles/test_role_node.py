@@ -215,19 +215,26 @@ def test_inspect_and_plan(rack: Callable[..., Rack]) -> None:
     node = r.nodes["node1"]
     out = r.run(playbook="inspect_nodes")
     assert "node1: disk sda: size_gib 16, serial S-node1, model VIRTUAL" in out
+    assert "node1: disk sda holds nothing" in out
     assert "node1: NIC eth0: mac 00:00:5e:00:53:01" in out
     assert (node.writes, node.on()) == (0, False)
     calls, events = r.calls(), r.events("node1")
     out = r.run(playbook="plan")
     assert "node1: power: is off; boot from the network once, power on" in out
-    assert "node1: disk: the one with size_gib 16" in out
+    assert re.search(r"node1: disk: sda S-node1 16 GiB holds nothing \(told .* UTC, generation 1\); that needs no", out)
     assert (r.calls(), r.events("node1")) == (calls, events)
+    r.hosts["node1"]["node_root_device"] = {"serial": "S-node1"}
+    out = r.run(playbook="plan")
+    assert "node1: disk: the one with serial S-node1; what it holds is not known: inspect_nodes finds out" in out
     node.holds = ["ext4"]
     r.run(rc=2)
     out = r.run(playbook="plan")
     assert f"To destroy all of this, set node_wipe_confirm: {node.hash}" in out
     assert "sda S-node1 16 GiB holds ext4" in out
     shutil.rmtree(r.root / "support")  # of the refusal
+    r.hosts["node1"]["node_root_device"] = {"serial": "X"}
+    r.run(playbook="inspect_nodes")  # of hints that fit nothing one inspects to find better ones
+    assert "node1: disk: refused: no disk has serial 'X'. Disks of this node: sda" in r.run(playbook="plan")
     node.bmc.process.kill()
     assert "nodes/node1/journal.jsonl" in bundle_of_all(r, r.run(playbook="inspect_nodes", rc=2))
 
@@ -276,3 +283,30 @@ def test_a_seed_that_fails_in_the_midst_and_one_that_keeps_nothing(rack: Callabl
     r.inventory["all"]["vars"]["node_wait_timeout"] = "soon"  # nothing was touched yet
     end_of(r, "argument 'node_wait_timeout' is of type str")
     assert not (r.root / "support").exists()
+
+
+def test_an_inspection_is_enough_to_confirm(rack: Callable[..., Rack]) -> None:
+    """What plan prints after it lets the disks go, without a refusal: the hash over all, also of a part, and each alone."""
+    r = rack(3)
+    one, two, _three = r.nodes.values()
+    for node in (one, two):
+        node.holds = ["gpt", f"ext4 label={node.name}"]
+    assert "node1: disk sda holds gpt, ext4 label=node1" in r.run(playbook="inspect_nodes")
+    two.breaks = "agent_started"
+    r.run("--limit", "node2", "-e", "node_wait_silence=5", rc=2)  # an order that came to nothing
+    two.breaks = None
+    out = r.run(playbook="plan")
+    assert "node1: disk: sda S-node1 16 GiB holds gpt, ext4 label=node1 (told " in out
+    for node in (one, two):
+        assert f"to destroy this alone, set node_wipe_confirm: {node.hash}" in out
+    assert "node3: disk: sda S-node3 16 GiB holds nothing (told " in out
+    plan = re.search(r"To destroy all of this, set node_wipe_confirm: ([0-9a-f]{64})", out)
+    assert plan and plan[1] not in (one.hash, two.hash)
+
+    for node in r.hosts.values():
+        node["node_wipe_confirm"] = plan[1]
+    r.run("--limit", "node2")
+    r.hosts["node1"]["node_wipe_confirm"] = one.hash
+    r.run()
+    assert [node.writes for node in r.nodes.values()] == [1, 1, 1]
+    assert not [node.name for node in r.nodes.values() if "wipe_refused" in node.told]

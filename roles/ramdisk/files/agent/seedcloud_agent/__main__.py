@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -23,6 +24,7 @@ from .seed import Reports, Seed
 ROOT = Path("/run/deployed")
 POLL = 3.0
 CLOCK_SLACK = 60
+TOLD_MAX = 60_000  # of data: the seed takes a report of 64 KiB
 
 
 def arguments(text: str) -> dict[str, str]:
@@ -53,6 +55,24 @@ def hardware(found: list[disks.Disk]) -> dict[str, Any]:
     }
 
 
+def choice(found: list[disks.Disk], hints: dict[str, Any]) -> dict[str, Any]:
+    """Which disk a deployment would choose, or why none. People inspect also to find the hints: that is no failure."""
+    try:
+        return {"hints": hints, "disk": disks.choose(found, hints).name}
+    except AgentError as error:
+        return {"hints": hints, "fault": error.msg[:2000]}
+
+
+def inspection(order: Order, found: list[disks.Disk]) -> dict[str, Any]:
+    """The hardware, and what a deployment would find on the disks."""
+    told, chosen = hardware(found), choice(found, order.root_device)
+    seen = disks.look_at_all(order.node, found)
+    if len(json.dumps([told, chosen, seen])) > TOLD_MAX:
+        omitted = {"fault": "too much for one report"}
+        seen = {name: what if name == chosen.get("disk") else omitted for name, what in seen.items()}
+    return told | {"root_device": chosen, "disks": [disk | seen[disk["name"]] for disk in told["disks"]]}
+
+
 class Progress:
     """Reports how far a write is, every few seconds."""
 
@@ -79,7 +99,8 @@ def deploy(order: Order, disk: disks.Disk, seed: Seed, report: Reports) -> None:
     wanted = order.image
     assert wanted
     if disk.size < wanted.size + disks.TAIL:
-        raise AgentError("disk", f"{disk} is smaller than the image ({wanted.size >> 20} MiB)", "disk_refused")
+        msg = f"{disk} is smaller than the image ({wanted.size >> 20} MiB)"
+        raise AgentError("disk", msg, "disk_refused", {"hints": order.root_device})
     mark = disks.read_mark(disk.path, disk.size)
     if mark and (mark.node, mark.serial, mark.generation, mark.state) == (
         order.node,
@@ -143,7 +164,9 @@ def carry_out(order: Order, seed: Seed, report: Reports) -> bool:
     """Whether to restart now."""
     report("agent_started", f"order {order.generation}: {order.action} {order.node}")
     found = disks.find()
-    report("inspected", f"{len(found)} disks: {'; '.join(map(str, found)) or 'none'}", hop="disk", **hardware(found))
+    # What lies on the disks is asked where somebody wants to know: a deployment looks at the one that it writes.
+    told = inspection(order, found) if order.action == "inspect" else hardware(found)
+    report("inspected", f"{len(found)} disks: {'; '.join(map(str, found)) or 'none'}", hop="disk", **told)
     if order.action == "inspect":
         report("rebooting", order.after, hop="reboot")
     elif order.action == "deploy":

@@ -7,6 +7,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -208,21 +210,53 @@ def half_written(mark: Mark | None, path: str, node: str, serial: str) -> bool:
     return not head.strip(b"\0") or (bool(mark.head) and hashlib.sha256(head).hexdigest() == mark.head)
 
 
+def held(node: str, disk: Disk) -> tuple[list[str], Mark | None]:
+    """What a write would destroy, and the mark; nothing on an empty disk and on one that we began to write ourselves."""
+    mark = read_mark(disk.path, disk.size)
+    ours = half_written(mark, disk.path, node, disk.serial)
+    return [] if ours else contents(disk.path, disk.size), mark
+
+
 def admit(order: Order, disk: Disk) -> tuple[list[str], Mark | None]:
     """What will be destroyed, confirmed or nobody's; otherwise a refusal with the hash that confirms it."""
-    mark = read_mark(disk.path, disk.size)
-    if half_written(mark, disk.path, order.node, disk.serial):
-        return [], mark
-    found = contents(disk.path, disk.size)
-    if not found:
-        return [], mark
+    found, mark = held(order.node, disk)
     wanted = wipe_hash(order.node, disk.serial, found)
-    if order.wipe_confirmed != wanted:
+    if found and order.wipe_confirmed != wanted:
         described = {"name": disk.name, "serial": disk.serial, "wwn": disk.wwn, "size": disk.size, "contents": found}
         raise AgentError(
             "disk",
             f"{disk} holds {'; '.join(found)}. To have it destroyed, set node_wipe_confirm to {wanted}",
             "wipe_refused",
-            {"hash": wanted, "disks": [described]},
+            {"hints": order.root_device, "hash": wanted, "disks": [described]},
         )
     return found, mark
+
+
+def look(node: str, disk: Disk) -> dict[str, Any]:
+    """What an inspection tells of a disk: what it holds, and the hash that has it destroyed, where one is needed."""
+    try:
+        found, mark = held(node, disk)
+    except Exception as error:  # a broken disk must not keep the node from telling of the others
+        return {"fault": str(error) or type(error).__name__}
+    return {
+        "contents": found,
+        "hash": wipe_hash(node, disk.serial, found) if found else None,
+        "ours": mark is not None and not found,
+    }
+
+
+def look_at_all(node: str, disks: Sequence[Disk], patience: float = 60.0) -> dict[str, dict[str, Any]]:
+    """The same of each disk, by name, all at once: one that hangs in its kernel's retries holds up none."""
+    seen: dict[str, dict[str, Any]] = {}
+
+    def one(disk: Disk) -> None:
+        seen[disk.name] = look(node, disk)
+
+    threads = [threading.Thread(target=one, args=(disk,), daemon=True) for disk in disks]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + patience
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    silent = {"fault": f"it did not answer within {patience:.0f} s"}
+    return {disk.name: seen.get(disk.name, silent) for disk in disks}
