@@ -51,7 +51,7 @@ class Node:
         self.stand_in.reports.clear()
         self.stand_in.put_order(self.order(generation, **more))
         seed = Seed(self.stand_in.url, os.urandom(16).hex())
-        agent.take_order(seed, Console([str(self.screen)]), None)
+        agent.take_order(seed, Console([str(self.screen)]), 0)
         return [event for event in self.stand_in.events() if event != "image_writing"]
 
 
@@ -143,7 +143,7 @@ def test_a_claim_that_another_has(node: Node) -> None:
     node.stand_in.put_order(node.order(1))
     node.stand_in.claims.clear()
     seed = Seed(node.stand_in.url, "0" * 32)
-    assert agent.take_order(seed, Console([]), None) == 1
+    assert agent.take_order(seed, Console([]), 0) == 1
     assert node.stand_in.events()[-2:] == ["claim_lost", "failed"]
     assert not Path(node.disk.path).read_bytes().strip(b"\0")
 
@@ -198,15 +198,40 @@ def test_an_action_that_is_not_known(node: Node) -> None:
 def test_an_order_is_dealt_with_once(node: Node) -> None:
     seed = Seed(node.stand_in.url, "0" * 32)
     console = Console([str(node.screen)])
-    assert agent.take_order(seed, console, None) is None  # nothing is awaited
+    assert agent.take_order(seed, console, 0) is None  # nothing is awaited
     node.stand_in.put_order({"generation": 4})
-    assert agent.take_order(seed, console, None) is None
+    assert agent.take_order(seed, console, 0) == 0
     assert "names no node" in node.screen.read_text()
     node.stand_in.put_order(node.order(4, root_device={"serial": "X"}))
-    assert agent.take_order(seed, console, None) == 4
+    assert agent.take_order(seed, console, 0) == 4
     asked = len(node.stand_in.requests)
     assert agent.take_order(seed, console, 4) == 4
     assert len(node.stand_in.requests) == asked + 1  # it only looked
+
+
+def test_a_boot_that_nobody_awaits_is_given_back_to_the_disk(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one whose order failed is not: it shows why."""
+    monkeypatch.setattr(agent, "POLL", 0.01)
+    monkeypatch.setattr(agent, "LET_GO", 0.05)
+    console = Console([str(node.screen)])
+    agent.serve(Seed(node.stand_in.url, "0" * 32), console)
+    assert node.left == ["reboot"]
+    assert "nobody awaits this boot" in node.screen.read_text()
+
+    node.stand_in.put_order(node.order(4, root_device={"serial": "X"}))
+    answers, asked = [node.order(4, root_device={"serial": "X"})] + [None] * 20, 0
+
+    def order(_seed: Seed) -> dict[str, Any] | None:
+        nonlocal asked
+        asked += 1
+        if not answers:
+            raise KeyboardInterrupt
+        return answers.pop(0)
+
+    monkeypatch.setattr(Seed, "order", order)
+    with pytest.raises(KeyboardInterrupt):
+        agent.serve(Seed(node.stand_in.url, "1" * 32), console)
+    assert (asked, node.left) == (22, ["reboot"])
 
 
 def test_a_malformed_order_is_told(node: Node) -> None:

@@ -23,6 +23,7 @@ from .seed import Reports, Seed
 
 ROOT = Path("/run/deployed")
 POLL = 3.0
+LET_GO = 60.0  # seconds after which a boot that nobody awaits is given back to the disk
 CLOCK_SLACK = 60
 TOLD_MAX = 60_000  # of data: the seed takes a report of 64 KiB
 
@@ -178,12 +179,15 @@ def carry_out(order: Order, seed: Seed, report: Reports) -> bool:
     return True
 
 
-def take_order(seed: Seed, console: Console, done: int | None) -> int | None:
-    """One look at the seed: an order that is new is carried out. The generation that is dealt with now."""
+def take_order(seed: Seed, console: Console, done: int) -> int | None:
+    """One look at the seed: an order that is new is carried out.
+
+    The generation that is dealt with now, 0 before any; None while nothing is awaited of this node.
+    """
     try:
         value = seed.order()
         if value is None or value.get("generation") == done:
-            return done
+            return None if value is None else done
         generation, node = value.get("generation"), value.get("node")
         if not isinstance(generation, int) or not isinstance(node, str):
             raise AgentError("agent", "the order names no node and generation")
@@ -219,6 +223,25 @@ def leave(after: str, console: Console) -> None:
     time.sleep(60)
 
 
+def serve(seed: Seed, console: Console) -> None:
+    """Take orders until one ends in a restart.
+
+    Firmware that boots from the network first comes here once more after a deployment; the order may be withdrawn before
+    it is read. Such a node restarts: the seed sends it to its disk. One whose order failed stays, and shows why.
+    """
+    done, idle, alone = 0, False, 0.0
+    while True:
+        found = take_order(seed, console, done)
+        if found in (None, done) and not idle:
+            console.say("no order for this node; asking again every few seconds")
+        idle, done = found in (None, done), found or done
+        alone = alone + POLL if found is None and not done else 0.0
+        if alone > LET_GO:
+            console.say("nobody awaits this boot")
+            return leave("reboot", console)
+        time.sleep(POLL)
+
+
 def set_clock(seed: Seed) -> None:
     """A machine whose clock died must not date keys and journals to 1970."""
     date = seed.date()
@@ -235,14 +258,8 @@ def main() -> int:
     seed = Seed(given["seedcloud.url"], secrets.token_hex(16), console.say)
     console.say(f"the agent is up; boot {seed.boot_id}; the seed is {seed.url}")
     set_clock(seed)
-    done: int | None = None
-    idle = False
-    while True:
-        before, done = done, take_order(seed, console, done)
-        if done == before and not idle:
-            console.say("no order for this node; asking again every few seconds")
-        idle = done == before
-        time.sleep(POLL)
+    serve(seed, console)
+    return 0
 
 
 if __name__ == "__main__":
