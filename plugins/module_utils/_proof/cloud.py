@@ -49,7 +49,8 @@ MENDS = {
     "make a floating IP": "see that the provider network's allocation has free addresses",
     "list what is there": "see the journal of the service that is named",
     "see a compute node": "see nova-compute's journal on the compute nodes, and `openstack compute service list`",
-    "start a server": "see nova-scheduler's, nova-conductor's and nova-compute's journals, and the project's quota",
+    "ask for a server": "see nova-api's journal, and the project's quota",
+    "start a server": "see nova-scheduler's, nova-conductor's and nova-compute's journals",
     "read a login in the console log": "see the end of the console log; without one, nova-compute's journal and libvirt's log of the guest",
     "see the screen through noVNC": "see nova-novncproxy's journal, and that the console's URL is reached from here",
     "ping the floating IP": "see `ovn-nbctl lr-nat-list`, and that the provider bridge and this host share a wire",
@@ -288,10 +289,10 @@ class Proof:
     def run(self) -> None:
         """All of it, from the image to the answer over SSH."""
         image, (flavor, key), (external, network, subnet, port) = together(self._image, self._account, self._network)
-        # Only then the way in: Nova's start asks Neutron a lot, and while the guest boots nobody does.
-        server = self._start(image, flavor, port)
+        # Only then the way in: Nova asks Neutron before it takes the request, and would wait for it.
+        server = self._ask(image, flavor, port)
         (server, host_key), address = together(
-            lambda: self._to_login(server, lambda: self._start(image, flavor, port)),
+            lambda: self._to_login(server, lambda: self._ask(image, flavor, port)),
             lambda: self._way_in(external, subnet, port),
         )
         with self.step("see the screen through noVNC"):
@@ -364,9 +365,10 @@ class Proof:
             )
         return str(floating.floating_ip_address)
 
-    def _to_login(self, server: Any, start: Callable[[], Any]) -> tuple[Any, str]:
+    def _to_login(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
         """The instance that a person can log in to, another one where the hypervisor lost it, and its SSH host key."""
         for left in reversed(range(self.settings.starts)):
+            server = self._started(server)
             begun = time.monotonic()
             try:
                 with self.step("read a login in the console log"):
@@ -380,18 +382,21 @@ class Proof:
                 self.cloud.compute.delete_server(server)
                 self.until("the removal of the server", lambda: self._are_gone(self.made["server"]))
                 self.made["server"].clear()
-            server = start()
+            server = ask()
         raise AssertionError("starts is at least 1")
 
-    def _start(self, image: Any, flavor: Any, port: Any) -> Any:
-        with self.step("start a server"):
-            server = self._keep(
+    def _ask(self, image: Any, flavor: Any, port: Any) -> Any:
+        with self.step("ask for a server"):
+            return self._keep(
                 "server",
                 self.cloud.compute.create_server(
                     name=self.name, image_id=image.id, flavor_id=flavor.id, key_name=self.name,
                     networks=[{"port": port.id}],
                 ),
             )  # fmt: skip
+
+    def _started(self, server: Any) -> Any:
+        with self.step("start a server"):
             return self.until("the start", lambda: self._active(server))
 
     def _flavor(self) -> Any:

@@ -98,7 +98,7 @@ FAULTS = [
     ("PUT /network/v2.0/routers/.*", (400, GONE), "make a router: ", "neutron-api's journal"),
     ("POST /network/v2.0/floatingips", (409, GONE), "make a floating IP: ", "No more IP addresses"),
     ("GET /compute/v2.1/os-hypervisors", (500, None), "see a compute node: ", "nova-compute's journal"),
-    ("POST /compute/v2.1/servers$", (403, ERROR), "start a server: ", "already used 20 of 20 cores"),
+    ("POST /compute/v2.1/servers$", (403, ERROR), "ask for a server: ", "already used 20 of 20 cores"),
     ("POST /compute/v2.1/servers/.*/action", (404, None), "read a login in the console log: ", "nova-compute's journal"),
     ("POST /compute/v2.1/servers/.*/remote-consoles", (400, None), "see the screen through noVNC: ", "nova-novncproxy's journal"),
 ]  # fmt: skip
@@ -221,7 +221,7 @@ def test_who_may_make_no_flavor_takes_one(cloud: cloud_peer.Cloud, tmp_path: Pat
     cloud.faults["GET /compute/v2.1/os-hypervisors"] = (403, ERROR)
     cloud.faults["POST /compute/v2.1/servers$"] = (403, ERROR)
     _report, fault, _remaining = prove(cloud, tmp_path)
-    assert fault and fault.startswith("start a server: ")
+    assert fault and fault.startswith("ask for a server: ")
     cloud.kept["flavors"].clear()
     _report, fault, _remaining = prove(cloud, tmp_path)
     assert (
