@@ -163,7 +163,8 @@ def test_a_seed_that_fails_in_the_midst_and_one_that_keeps_nothing(rack: Callabl
     assert not (r.root / "support").exists()
 
     r.inventory["all"]["vars"]["node_wait_timeout"] = "soon"  # nothing was touched yet
-    end_of(r, "argument 'node_wait_timeout' is of type str")
+    for playbook in ("provision_nodes", "inspect_nodes"):
+        end_of(r, "argument 'node_wait_timeout' is of type str", playbook=playbook)
     assert not (r.root / "support").exists()
 
 
