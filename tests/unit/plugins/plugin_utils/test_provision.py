@@ -26,9 +26,9 @@ def event(name: str, generation: int = 1, **data: Any) -> dict[str, Any]:
     return {"event": name, "data": data, "msg": "msg", "generation": generation, "received": received}
 
 
-def inspected(generation: int = 1, hints: dict[str, Any] = HINTS, **disk: Any) -> dict[str, Any]:
+def inspected(generation: int = 1, hints: dict[str, Any] | None = None, **disk: Any) -> dict[str, Any]:
     others = {"name": "sdb", "contents": ["xfs"], "hash": "f" * 64, "ours": False}
-    chosen = {"hints": hints, "disk": "sda"}
+    chosen = {"hints": hints or HINTS, "disk": "sda"}
     return event("inspected", generation, root_device=chosen, disks=[others, {**DISK, **disk}])
 
 
