@@ -13,6 +13,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.seedcloud.openstack.plugins.module_utils._journal.events import printable, seconds_of
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._run import Run
 
 display = Display()
 
@@ -156,10 +157,11 @@ class ActionModule(ActionBase):
 
     def _wait(self, nodes: list[Watched], args: dict[str, Any], task_vars: dict[str, Any]) -> None:
         until, width = set(args["until"]), max((len(node.name) for node in nodes), default=0)
-        start = time.monotonic()
+        run, start = Run(), time.monotonic()
         for node in nodes:
             node.heard = start
         while pending := [node for node in nodes if node.result is None]:
+            run.must_live()  # each call says that it does
             told = self._journal(
                 {
                     "nodes": [{"name": n.name, "cursor": n.cursor, "generation": n.generation} for n in pending],

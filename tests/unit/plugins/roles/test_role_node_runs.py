@@ -132,3 +132,23 @@ def test_a_node_that_another_run_holds_is_not_ordered_unstopped(rack: Callable[.
     assert run.returncode == 2 and re.search(r"fatal: \[node2\].*\(locked\): run somebody acts on it", out), out
     assert (one.writes, two.bmc.calls()) == (1, [])
     assert not (r.root / "nodes/node2/order.json").exists()
+
+
+def test_runs_that_were_killed_while_they_waited_hold_nothing(rack: Callable[..., Rack]) -> None:
+    """Ansible's workers outlive the kill; what they waited for is the next run's."""
+    r = rack(1)
+    r.inventory["all"]["vars"]["node_lock_timeout"] = 60
+    lock = r.root / "nodes/node1/lock"
+    lock.parent.mkdir()
+    lock.write_text(f"somebody {time.time() + 40:.3f}\n")
+    runs = [r.start() for _unused in range(2)]
+    for run in runs:
+        assert run.stdout
+        while "Hold the nodes that get a new order" not in (line := run.stdout.readline()):
+            assert line, run.wait()
+    time.sleep(5)  # they wait
+    for run in runs:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+    r.run()
+    assert r.nodes["node1"].writes == 1
