@@ -78,6 +78,9 @@ def test_a_cloud_that_works(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
     report, fault, remaining = prove(cloud, tmp_path, timeout=60)
     assert (fault, remaining, cloud.left) == (None, [], set())
     assert cloud.before <= cloud.owned()
+    # Nova asks Neutron before it takes a request: the router comes after that. Subnets go with their network.
+    assert cloud.asked.index("POST /compute/v2.1/servers") < cloud.asked.index("POST /network/v2.0/routers")
+    assert not [line for line in cloud.asked if line.startswith("DELETE /network/v2.0/subnets/")]
     assert [step["step"] for step in report.steps][-3:] == [
         "see the instance's MTU", "remove everything again", "see that nothing remains",
     ]  # fmt: skip
