@@ -231,16 +231,34 @@ class Proof:
             stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     def until(self, what: str, ask: Callable[[], Any]) -> Any:
-        """Ask until there is an answer."""
+        """Ask until there is an answer.
+
+        A server error (5xx) is none: a person asks again, and so does this. They are noted among the steps, and told
+        where no answer comes in time.
+        """
         end = time.monotonic() + self.settings.timeout
-        while True:
-            asked = time.monotonic()
-            if answer := ask():
-                return answer
-            now = time.monotonic()
-            if now > end:
-                raise ProofError(f"{what} did not happen within {self.settings.timeout:g} s")
-            time.sleep(max(POLL, now - asked))  # who is slow is not made slower by questions
+        faults: list[str] = []
+        lost = 0.0
+        try:
+            while True:
+                asked = time.monotonic()
+                try:
+                    if answer := ask():
+                        return answer
+                except sdk.HttpException as exc:
+                    if (exc.status_code or 0) < 500:
+                        raise
+                    faults.append(str(exc))
+                    lost += time.monotonic() - asked
+                now = time.monotonic()
+                if now > end:
+                    last = f"; {len(faults)} questions met a server error, the last: {faults[-1]}" if faults else ""
+                    raise ProofError(f"{what} did not happen within {self.settings.timeout:g} s{last}")
+                time.sleep(max(POLL, now - asked))  # who is slow is not made slower by questions
+        finally:
+            if faults:
+                told = f"meet {len(faults)} server errors before {what} (the last: {faults[-1]})"
+                self.report.steps.append({"step": told, "seconds": round(lost, 1)})
 
     # -- removal
 
@@ -465,7 +483,9 @@ class Proof:
         return found[1]
 
     def _screen(self, server: Any) -> dict[str, Any]:
-        url = self.cloud.compute.create_console(server, console_type="novnc")["url"]
+        url = self.until(
+            "an address of the screen", lambda: self.cloud.compute.create_console(server, console_type="novnc")["url"]
+        )
         connection = websocket.create_connection(
             console_socket(url), subprotocols=["binary"], timeout=min(60, self.settings.timeout)
         )

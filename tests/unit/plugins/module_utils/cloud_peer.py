@@ -32,7 +32,10 @@ NETWORK = {
 
 
 class Cloud(http.server.ThreadingHTTPServer):
-    """`faults`: a regular expression of "METHOD /path" -> what is answered instead, as (status, body)."""
+    """`faults`: a regular expression of "METHOD /path" -> what is answered instead, as (status, body).
+
+    `passing`: of these, as often as `faults` is to answer before the cloud does, where that is not always.
+    """
 
     daemon_threads = True
 
@@ -41,6 +44,7 @@ class Cloud(http.server.ThreadingHTTPServer):
         self.numbers = itertools.count(1)
         self.kept: dict[str, dict[str, dict[str, Any]]] = {}
         self.faults: dict[str, tuple[int, Any]] = {}
+        self.passing: dict[str, int] = {}
         self.asked: list[str] = []
         self.console = "seedcloud-guest: host key ssh-ed25519 AAAA\nguest login: \n"
         self.screen = "http://127.0.0.1:9/vnc.html?path=/"
@@ -110,7 +114,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         line = f"{self.command} {parts.path}"
         self.server.asked.append(line)
         for pattern, (status, body) in self.server.faults.items():
-            if re.match(pattern, line):
+            if re.match(pattern, line) and self.server.passing.get(pattern, 1) > 0:
+                if pattern in self.server.passing:
+                    self.server.passing[pattern] -= 1
                 return self.answer(status, body)
         service, _unused, rest = parts.path.strip("/").partition("/")
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
