@@ -29,12 +29,12 @@ GIB = 1 << 30
 HOPS = ("powered_on", "claim_taken", "image_written", "ssh_up")
 
 
-def metal_to_ssh(events: list[dict[str, Any]], name: str) -> tuple[float, float] | None:
-    """Seconds from power-on to SSH, and of them from claim to written, in a node's last deployment that came so far."""
+def metal_to_ssh(events: list[dict[str, Any]]) -> tuple[float, float] | None:
+    """Seconds from power-on to SSH, and of them from claim to written, in the node's last deployment that came so far."""
     times: dict[int, dict[str, float]] = {}
     for event in events:
-        if event["node"] == name and event["event"] in HOPS:
-            moment = datetime.fromisoformat(event.get("received", event["time"])).timestamp()
+        if event["event"] in HOPS:
+            moment = datetime.fromisoformat(event["received"]).timestamp()
             hops = times.setdefault(event["generation"], {})
             # A generation may be powered on again, and a report may come twice.
             hops[event["event"]] = min(moment, hops.get(event["event"], moment))
@@ -83,9 +83,9 @@ def main() -> None:
     if demo.REPORT_BUILT.exists() and not any(report["changed"].values()):
         tell_demo("the last demo that built something", json.loads(demo.REPORT_BUILT.read_text()))
     tell_demo("the last demo", report)
-    events, names = line.journal(), sorted(report["nodes"])
+    names = sorted(report["nodes"])
     for name in names:
-        if took := metal_to_ssh(events, name):
+        if took := metal_to_ssh(line.events(name)):
             print(f"  {name}: metal to SSH {took[0]:.0f} s, of it claim to written {took[1]:.0f} s")
     same = [deploy({}, names) for _unused in range(options.runs)]
     limits = range(26, 26 + options.runs)

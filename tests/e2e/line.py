@@ -31,18 +31,16 @@ sys.path[:0] = [str(TOP / "tools"), str(TOP / "tests/e2e")]
 import demo
 import host_state
 import image_identity
+from ansible_collections.seedcloud.openstack.plugins.module_utils._journal.store import Cursor, read
 
-# The journal's events at which ansible-playbook is killed, each once (docs/interfaces.md, section 4).
+# The journal's events of a deployment that goes well, at each of which ansible-playbook is killed once (docs/interfaces.md,
+# section 4).
 EVENTS = [
-    "ordered",
-    "boot_device_set",
-    "powered_on",
-    "agent_started",
-    "claim_taken",
-    "image_writing",
-    "image_written",
-    "rebooting",
-    "ssh_up",
+    *("ordered", "boot_device_set", "powered_on"),
+    *("dhcp_leased", "loader_sent", "loader_fetched", "kernel_fetched"),
+    *("agent_started", "inspected", "disk_chosen", "claim_taken", "image_writing", "image_written"),
+    *("configured", "host_keys", "rebooting"),
+    *("ssh_up", "deployed"),
 ]
 CHANGED = re.compile(r"\bchanged=[1-9]")
 # The seed's folder, as this machine sees it.
@@ -69,32 +67,9 @@ def ssh(command: str) -> str:
     return done.stdout
 
 
-def journal() -> list[dict[str, Any]]:
-    """All events of all nodes: what modules wrote and what agents reported."""
-    text = ssh(
-        "cat /var/lib/seedcloud/nodes/*/journal.jsonl 2>/dev/null; "
-        "find /var/lib/seedcloud/nodes -path */reports/* -name *.json -exec cat {} + -exec echo \\;"
-    )
-    decoder, found = json.JSONDecoder(), []
-    text = text.strip()
-    while text:
-        event, end = decoder.raw_decode(text)
-        found.append(event)
-        text = text[end:].lstrip()
-    return found
-
-
-def happened(name: str) -> Counter[tuple[int, str]]:
-    """What has happened to a node, by generation and event, from its files on the seed's disk: asking by SSH is too slow."""
-    folder = SEED_ROOT / "nodes" / name
-    found: Counter[tuple[int, str]] = Counter()
-    if (journal := folder / "journal.jsonl").exists():
-        # The last line may be in the middle of being written.
-        lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        found.update((event["generation"], event["event"]) for event in lines)
-    for report in folder.glob("reports/*/*/*.json"):
-        found[int(report.parts[-3]), json.loads(report.read_text(encoding="utf-8"))["event"]] += 1
-    return found
+def events(name: str, cursor: Cursor | None = None) -> list[dict[str, Any]]:
+    """What has happened to a node (since the cursor, which moves on), from the seed's disk: to ask by SSH is too slow."""
+    return read(SEED_ROOT, name, cursor or Cursor(1))
 
 
 def seed_files() -> set[str]:
@@ -104,7 +79,7 @@ def seed_files() -> set[str]:
 
 def claims(name: str) -> dict[int, int]:
     """How often the disk of a node was given to an agent to write, by generation."""
-    return {generation: n for (generation, event), n in happened(name).items() if event == "claim_taken"}
+    return Counter(event["generation"] for event in events(name) if event["event"] == "claim_taken")
 
 
 def run_stage(
@@ -116,7 +91,9 @@ def run_stage(
     their own: one that is at work goes on for a while, beside the next run.
     """
     argv = ["ansible-playbook", f"seedcloud.openstack.{name}", "-i", str(demo.INVENTORY), *more]
-    before, deadline, killed = happened(node) if node else Counter(), time.monotonic() + kill_after, ""
+    cursor, deadline, killed = Cursor(1), time.monotonic() + kill_after, ""
+    if node:
+        events(node, cursor)
     with demo.LOG.open("a") as log, tempfile.TemporaryFile("w+") as output:
         log.write(f"$ {shlex.join(argv)}\n")
         process = subprocess.Popen(
@@ -130,7 +107,7 @@ def run_stage(
         )
         while process.poll() is None and not killed:
             time.sleep(0.05)
-            if kill_at and (new := {event for _unused, event in happened(node) - before} & set(kill_at)):
+            if kill_at and (new := {event["event"] for event in events(node, cursor)} & set(kill_at)):
                 killed = min(new, key=EVENTS.index)
             elif time.monotonic() > deadline:
                 killed = f"{kill_after:.1f} s"
@@ -166,7 +143,7 @@ def accidents(names: list[str]) -> None:
     left = list(EVENTS)
     deploy_through(names[0], {}, left, [])
     deploy_through(names[1], {}, left, [])
-    for name in names * 2:
+    for name in names * 3:
         if left or moments:
             deploy_through(name, redeploy(name), left, moments)
     check(not left and not moments, f"all kills were had{f', but not {left} {moments}' if left or moments else ''}")

@@ -20,13 +20,10 @@ import ramdisk_rig
 from figures import figure
 
 
-def event(generation: int, name: str, second: int, **more: Any) -> dict[str, Any]:
-    return {
-        "node": "node1",
-        "generation": generation,
-        "event": name,
-        "time": f"2026-11-22T19:00:{second:02}.000Z",
-    } | more
+def event(generation: int, name: str, second: int) -> dict[str, Any]:
+    """As the journal's reader gives it: the seed's clock counts, the agent's may be wrong by years."""
+    moment = f"2026-11-22T19:00:{second:02}.000Z"
+    return {"generation": generation, "event": name, "time": "2011-11-11T11:11:11.000Z", "received": moment}
 
 
 FIRST = [event(1, name, second) for name, second in zip(rack.HOPS, (1, 5, 10, 20), strict=True)]
@@ -34,18 +31,16 @@ SECOND = [event(2, name, second) for name, second in zip(rack.HOPS, (30, 33, 40,
 
 
 def test_metal_to_ssh_is_within_one_generation() -> None:
-    assert rack.metal_to_ssh([*SECOND, *FIRST], "node1") == (15, 7)
+    assert rack.metal_to_ssh([*SECOND, *FIRST]) == (15, 7)
 
 
 def test_a_deployment_that_did_not_come_to_its_end_has_no_figure() -> None:
-    assert rack.metal_to_ssh([*FIRST, *SECOND[:3]], "node1") == (19, 5)
-    assert rack.metal_to_ssh(SECOND[1:], "node1") is None
-    assert rack.metal_to_ssh(FIRST, "node2") is None
+    assert rack.metal_to_ssh([*FIRST, *SECOND[:3]]) == (19, 5)
+    assert rack.metal_to_ssh(SECOND[1:]) is None
 
 
-def test_a_second_power_on_and_the_seeds_clock() -> None:
-    events = [*FIRST, event(1, "powered_on", 15), event(1, "ssh_up", 59, received="2026-11-22T19:00:19.000Z")]
-    assert rack.metal_to_ssh(events, "node1") == (18, 5)
+def test_a_second_power_on() -> None:
+    assert rack.metal_to_ssh([*FIRST, event(1, "powered_on", 15)]) == (19, 5)
 
 
 @pytest.mark.parametrize(
