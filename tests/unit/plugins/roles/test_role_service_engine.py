@@ -19,6 +19,8 @@ import yaml
 
 TOP = Path(__file__).parents[4]
 
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")]
+
 
 def two_nodes(folder: Path, node1: dict[str, Any]) -> Path:
     """An inventory with this machine as the seed and as node2."""
@@ -57,7 +59,6 @@ def fatal(said: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("controllers", [["node1"], []])
-@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
 def test_a_lost_controller_ends_the_run(tmp_path: Path, controllers: list[str]) -> None:
     hosts = two_nodes(tmp_path, {"ansible_host": "127.0.0.1", "ansible_port": 1})
     # memcached has nothing for a compute node: nothing of this machine is looked at.
@@ -67,7 +68,7 @@ def test_a_lost_controller_ends_the_run(tmp_path: Path, controllers: list[str]) 
     assert ("unreachable=1" in said) == bool(controllers)
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("memcached") is not None, reason="memcached would be configured")
+@pytest.mark.skipif(shutil.which("memcached") is not None, reason="memcached would be configured")
 def test_what_failed_leaves_a_support_bundle(tmp_path: Path) -> None:
     """With a controller that lacks the service's package: its reason, a tarball, and the end of the run."""
     said = deploy(two_nodes(tmp_path, {"ansible_connection": "local"}), "memcached", limit=["seed1", "node1", "node2"])
@@ -84,7 +85,6 @@ def test_what_failed_leaves_a_support_bundle(tmp_path: Path) -> None:
     assert not [name for name, value in secrets.items() if str(value).encode() in text]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
 def test_a_probe_that_fails_leaves_a_support_bundle(tmp_path: Path) -> None:
     hosts = two_nodes(tmp_path, {})
     hosts.write_text(hosts.read_text().replace('"nova_virt_type": "qemu"', '"nova_kvm_probe_timeout": "soon"'))
@@ -107,7 +107,6 @@ SECRETS, COMPILE, CLOUDS = (
     ("failed", "reason"),
     [(SECRETS, "Not a directory"), (COMPILE, "nonesuch: no role of this collection"), (CLOUDS, "a dir as dest")],
 )
-@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
 def test_what_fails_before_any_node_leaves_one_bundle(tmp_path: Path, failed: str, reason: str) -> None:
     """Of the seed, with several nodes; none of them ends well, and none is touched."""
     hosts = two_nodes(tmp_path, {})
@@ -143,7 +142,6 @@ def test_what_fails_before_any_node_leaves_one_bundle(tmp_path: Path, failed: st
     assert b"the BMC has " in text and b"golden" not in text
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
 def test_without_a_bundle_the_reason_is_the_end_all_the_same(tmp_path: Path) -> None:
     """Where the seed cannot write one, and where it cannot be reached."""
     hosts = two_nodes(tmp_path, {"ansible_connection": "local"})
@@ -164,7 +162,6 @@ def test_without_a_bundle_the_reason_is_the_end_all_the_same(tmp_path: Path) -> 
     assert fatal(said)["node2"] == "seed1 cannot be reached (see above).\nThere is no support bundle.", said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the playbook becomes root")
 def test_the_tasks_are_few_and_do_not_grow_with_the_services(tmp_path: Path) -> None:
     hosts = two_nodes(tmp_path, {})
     # Nothing of these is on a compute node.
