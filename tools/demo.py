@@ -41,7 +41,6 @@ REPORT_BUILT = DEMO / "report-built.json"  # of the last run that changed someth
 SSH_CONFIG = DEMO / "ssh_config"
 CLOUDS = DEMO / "clouds.yaml"
 
-# Seconds that each stage may take from a cold start on two cores; together under 30 minutes.
 # Seconds a stage, on the 2-core test machine: together the half hour that a cold demo may take. The proof's four minutes are
 # given, too; the others share the rest as they were measured.
 BUDGETS = {

@@ -108,7 +108,8 @@ def run_stage(
         )
         while process.poll() is None and not killed:
             time.sleep(0.05)
-            if kill_at and (new := {event["event"] for event in events(node, cursor)} & set(kill_at)):
+            new = {event["event"] for event in events(node, cursor)} & set(kill_at) if kill_at else set()
+            if new and os.fstat(output.fileno()).st_size:  # before its first word, a run that is killed leaves nothing
                 killed = min(new, key=EVENTS.index)
             elif time.monotonic() > deadline:
                 killed = f"{kill_after:.1f} s"
@@ -172,7 +173,7 @@ def deploy_through(name: str, wanted: dict[str, Any], left: list[str], moments: 
     while code != 0:
         if claims(name) != before:
             wanted.pop("node_redeploy", None)  # it is asked for once
-        after = math.inf if left or not moments else moments.pop()
+        after = moments[-1] if moments else math.inf
         arguments = ["--limit", name, "-e", json.dumps(wanted)]
         code, output = run_stage("provision_nodes", *arguments, node=name, kill_at=left, kill_after=after)
         check(
@@ -181,6 +182,7 @@ def deploy_through(name: str, wanted: dict[str, Any], left: list[str], moments: 
             output,
         )
         left[:] = [event for event in left if event != code]
+        moments[:] = [moment for moment in moments if moment != after or code != f"{after:.1f} s"]
     written = {generation: times for generation, times in claims(name).items() if generation not in before}
     check(list(written.values()) == [1], f"{name} is deployed, its disk was written once: by generation {written}")
 

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""deploy_services, the whole playbook: a controller that does not answer or fails, and how many tasks it takes."""
+"""deploy_services and verify_overcloud, the whole playbooks: what fails and what that leaves, and how many tasks it takes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,13 @@ def two_nodes(folder: Path, node1: dict[str, Any]) -> Path:
 
 def deploy(hosts: Path, *services: str, limit: list[str]) -> str:
     """What deploy_services says."""
-    more = json.dumps({"service_engine_services": services})
+    return play("deploy_services", hosts, {"service_engine_services": services}, "-l", ",".join(limit))
+
+
+def play(name: str, hosts: Path, more: dict[str, Any], *arguments: str) -> str:
+    """What a playbook says."""
     return subprocess.run(
-        ["ansible-playbook", TOP / "playbooks/deploy_services.yml", "-i", hosts, "-e", more, "-l", ",".join(limit)],
+        ["ansible-playbook", TOP / f"playbooks/{name}.yml", "-i", hosts, "-e", json.dumps(more), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -160,6 +165,27 @@ def test_without_a_bundle_the_reason_is_the_end_all_the_same(tmp_path: Path) -> 
     said = deploy(hosts, "memcached", limit=limit)
     assert "fatal: [node1 -> seed1]: UNREACHABLE!" in said and "port 1: Connection refused" in said, said
     assert fatal(said)["node2"] == "seed1 cannot be reached (see above).\nThere is no support bundle.", said
+
+
+def test_a_proof_that_fails_leaves_what_each_node_knows(tmp_path: Path) -> None:
+    """Of those that answer; a run that only looks asks none. There is no way to the cloud, and nothing is installed for it."""
+    hosts = two_nodes(tmp_path, {"ansible_host": "127.0.0.1", "ansible_port": 1})
+    guest = tmp_path / "guest.img"
+    guest.write_bytes(b"guest")
+    more = {"__verify_packages": [], "verify_image": str(guest), "ansible_python_interpreter": sys.executable}
+    (tmp_path / "clouds.yaml").write_text("clouds: {}")
+    said = play("verify_overcloud", hosts, more, "--check")
+    reason = f"Use the cloud as a person would, and leave nothing in it: {tmp_path}/clouds.yaml: Cloud overcloud was not found."
+    assert fatal(said)["seed1"] == f"{reason}\nThere is no support bundle.", said
+    assert "UNREACHABLE" not in said and not (tmp_path / "support").exists()
+
+    said = play("verify_overcloud", hosts, more)
+    [bundle] = (tmp_path / "support").glob("*-seed1.tar.gz")
+    assert fatal(said)["seed1"] == f"{reason}\nWhat may tell more: {bundle} on seed1", said
+    assert "fatal: [node1]: UNREACHABLE!" in said, said
+    with tarfile.open(bundle) as tar:
+        folders = {name.partition("/")[0] for name in tar.getnames()}
+    assert "node2" in folders and "node1" not in folders, folders
 
 
 def test_the_tasks_are_few_and_do_not_grow_with_the_services(tmp_path: Path) -> None:
