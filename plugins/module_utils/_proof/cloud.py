@@ -44,9 +44,9 @@ MENDS = {
     "make a key pair": "see nova-api's journal and the project's quota",
     "make a security group": "see neutron-api's journal and the project's quota",
     "find the external network": "see `openstack network list --external`",
-    "make a network, a subnet, a port": "see neutron-api's journal",
+    "make a network and a subnet": "see neutron-api's journal",
     "make a router": "see neutron-api's journal",
-    "make a floating IP": "see that the provider network's allocation has free addresses",
+    "give the instance a floating IP": "see that the provider network's allocation has free addresses",
     "list what is there": "see the journal of the service that is named",
     "see a compute node": "see nova-compute's journal on the compute nodes, and `openstack compute service list`",
     "ask for a server": "see nova-api's journal, and the project's quota",
@@ -206,6 +206,7 @@ class Proof:
         self.name = f"{settings.prefix}-{run}"
         self.report = Report()
         self.made: Items = {kind: {} for kind in KINDS}
+        self.started = threading.Event()  # there is an instance with a login, or there will be none
 
     # -- time
 
@@ -306,13 +307,17 @@ class Proof:
 
     def run(self) -> None:
         """All of it, from the image to the answer over SSH."""
-        image, (flavor, key), (external, network, subnet, port) = together(self._image, self._account, self._network)
+        image, (flavor, key), (external, network, subnet) = together(self._image, self._account, self._network)
         # Only then the way in: Nova asks Neutron before it takes the request, and would wait for it.
-        server = self._ask(image, flavor, port)
-        (server, host_key), address = together(
-            lambda: self._to_login(server, lambda: self._ask(image, flavor, port)),
-            lambda: self._way_in(external, subnet, port),
+        first = self._ask(image, flavor, network)
+        (server, host_key), floating = together(
+            lambda: self._to_login(first, lambda: self._ask(image, flavor, network)),
+            lambda: self._way_in(external, subnet),
         )
+        if server.id != first.id:
+            with self.step("give the floating IP to the instance that stayed"):
+                self.cloud.network.update_ip(floating, port_id=self._port(server).id)
+        address = str(floating.floating_ip_address)
         with self.step("see the screen through noVNC"):
             self.report.seen["screen"] = self._screen(server)
         with self.step("ping the floating IP"):
@@ -347,7 +352,7 @@ class Proof:
             self.until("a compute node that takes instances", self._has_hypervisor)
         return flavor, key
 
-    def _network(self) -> tuple[Any, Any, Any, Any]:
+    def _network(self) -> tuple[Any, Any, Any]:
         """What an instance needs to start, and where its floating IP will come from."""
         api, name = self.cloud.network, self.name
         with self.step("find the external network"):
@@ -357,7 +362,7 @@ class Proof:
             rules = ({"protocol": "icmp"}, {"protocol": "tcp", "port_range_min": 22, "port_range_max": 22})
             every = {"security_group_id": group.id, "direction": "ingress", "ethertype": "IPv4"}
             api.create_security_group_rules([every | rule for rule in rules])
-        with self.step("make a network, a subnet, a port"):
+        with self.step("make a network and a subnet"):
             network = self._keep("network", api.create_network(name=name))
             subnet = self._keep(
                 "subnet",
@@ -366,25 +371,41 @@ class Proof:
                     cidr=self.settings.cidr, dns_nameservers=self.settings.dns,
                 ),
             )  # fmt: skip
-            port = self._keep("port", api.create_port(name=name, network_id=network.id, security_groups=[group.id]))
-        return external, network, subnet, port
+        return external, network, subnet
 
-    def _way_in(self, external: Any, subnet: Any, port: Any) -> str:
-        """What it needs to be reached, made while it boots: the floating IP's address."""
-        api, name = self.cloud.network, self.name
+    def _way_in(self, external: Any, subnet: Any) -> Any:
+        """What it needs to be reached, made while it starts: a floating IP; None where there will be no instance."""
+        api, gateway = self.cloud.network, {"network_id": external.id}
         with self.step("make a router"):
-            router = self._keep(
-                "router", api.create_router(name=name, external_gateway_info={"network_id": external.id})
-            )
+            router = self._keep("router", api.create_router(name=self.name, external_gateway_info=gateway))
             api.add_interface_to_router(router, subnet_id=subnet.id)
-        with self.step("make a floating IP"):
-            floating = self._keep(
-                "floating IP", api.create_ip(floating_network_id=external.id, port_id=port.id, description=name)
-            )
-        return str(floating.floating_ip_address)
+        with self.step("give the instance a floating IP"):
+            for left in reversed(range(self.settings.starts)):
+                # Nova makes its port. Whether there will be one is known first to who waits for the instance.
+                port = self.until("a port of the instance", lambda: self._port() or self.started.is_set())
+                if port is True and not (port := self._port()):
+                    return None
+                wanted = {"floating_network_id": external.id, "port_id": port.id, "description": self.name}
+                try:
+                    return self._keep("floating IP", api.create_ip(**wanted))
+                except sdk.NotFoundException:  # the port went with an instance that was lost
+                    if not left:
+                        raise
+        raise AssertionError("starts is at least 1")
+
+    def _port(self, server: Any = None) -> Any:
+        """The port of a server, or of the one that there is; None without one."""
+        server = server or next(iter(self.made["server"].values()), None)
+        return server and next(self.cloud.network.ports(device_id=server.id), None)
 
     def _to_login(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
         """The instance that a person can log in to, another one where the hypervisor lost it, and its SSH host key."""
+        try:
+            return self._last_of(server, ask)
+        finally:
+            self.started.set()
+
+    def _last_of(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
         for left in reversed(range(self.settings.starts)):
             server = self._started(server)
             begun = time.monotonic()
@@ -403,13 +424,13 @@ class Proof:
             server = ask()
         raise AssertionError("starts is at least 1")
 
-    def _ask(self, image: Any, flavor: Any, port: Any) -> Any:
+    def _ask(self, image: Any, flavor: Any, network: Any) -> Any:
         with self.step("ask for a server"):
             return self._keep(
                 "server",
                 self.cloud.compute.create_server(
                     name=self.name, image_id=image.id, flavor_id=flavor.id, key_name=self.name,
-                    networks=[{"port": port.id}],
+                    networks=[{"uuid": network.id}], security_groups=[{"name": self.name}],
                 ),
             )  # fmt: skip
 

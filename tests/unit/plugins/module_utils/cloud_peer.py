@@ -260,15 +260,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, {"remote_console": {"type": "novnc", "protocol": "vnc", "url": server.screen}})
         if self.command == "DELETE" and server.servers_stay:
             return self.answer(204)
+        if self.command == "DELETE":  # Nova takes the ports away that it made
+            ports = server.kept.get("ports", {})
+            for identity in [key for key, port in ports.items() if port["device_id"] == rest[0]]:
+                del ports[identity]
         if self.command == "POST":
             state = {
                 "OS-EXT-SRV-ATTR:hypervisor_hostname": "node2",
                 "OS-EXT-STS:power_state": 3 if server.stopped else 1,
             }
             server.stopped = max(0, server.stopped - 1)
-            return self.answer(
-                202, {"server": server.add(kind, name=given["server"]["name"], **server.server_state, **state)}
-            )
+            made = server.add(kind, name=given["server"]["name"], **server.server_state, **state)
+            if made["status"] == "ACTIVE":
+                [network] = given["server"]["networks"]
+                server.add(
+                    "ports", name="", device_id=made["id"], device_owner="compute:nova", network_id=network["uuid"]
+                )
+            return self.answer(202, {"server": made})
         return self.crud(kind, "server", [word for word in rest if word != "detail"], {}, given, 202)
 
 

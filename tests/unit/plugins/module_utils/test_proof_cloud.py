@@ -100,7 +100,7 @@ FAULTS = [
     ("POST /network/v2.0/security-group-rules", (409, NEUTRON), "make a security group: ", "Quota exceeded"),
     ("POST /network/v2.0/routers", (409, NEUTRON), "make a router: ", "Quota exceeded"),
     ("PUT /network/v2.0/routers/.*", (400, GONE), "make a router: ", "neutron-api's journal"),
-    ("POST /network/v2.0/floatingips", (409, GONE), "make a floating IP: ", "No more IP addresses"),
+    ("POST /network/v2.0/floatingips", (409, GONE), "give the instance a floating IP: ", "No more IP addresses"),
     ("GET /compute/v2.1/os-hypervisors", (500, None), "see a compute node: ", "nova-compute's journal"),
     ("POST /compute/v2.1/servers$", (403, ERROR), "ask for a server: ", "already used 20 of 20 cores"),
     ("POST /compute/v2.1/servers/.*/action", (404, None), "read a login in the console log: ", "nova-compute's journal"),
@@ -201,6 +201,8 @@ def test_an_instance_that_its_hypervisor_stops(cloud: cloud_peer.Cloud, tmp_path
     assert sum(step.startswith("lose the instance (read a login") for step in steps) == min(lost, starts - 1)
     if starts > lost:
         assert fault is None and steps.count("start a server") == lost + 1
+        # The floating IP went to an instance that was lost: it has the port of the one that stayed.
+        assert "give the floating IP to the instance that stayed" in steps
     else:
         assert fault and "the hypervisor has it paused, and nobody asked for that (see the end of" in fault
     assert (remaining, cloud.left) == ([], set())
