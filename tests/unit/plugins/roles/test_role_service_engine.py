@@ -187,6 +187,16 @@ def test_a_proof_that_fails_leaves_what_each_node_knows(tmp_path: Path) -> None:
         folders = {name.partition("/")[0] for name in tar.getnames()}
     assert "node2" in folders and "node1" not in folders, folders
 
+    inventory = json.loads(hosts.read_text())
+    computes = inventory["all"]["children"]["seedcloud_nodes"]["children"]["seedcloud_computes"]["hosts"]
+    computes["node2"]["support_bundle_limit"] = "much"
+    hosts.write_text(json.dumps(inventory))
+    bundle.unlink()
+    said = play("verify_overcloud", hosts, more)
+    [bundle] = (tmp_path / "support").glob("*-seed1.tar.gz")
+    assert fatal(said)["seed1"] == f"{reason}\nWhat may tell more: {bundle} on seed1", said
+    assert "much" in said and "WARNING" not in said, said
+
 
 def test_the_tasks_are_few_and_do_not_grow_with_the_services(tmp_path: Path) -> None:
     hosts = two_nodes(tmp_path, {})
