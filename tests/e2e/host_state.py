@@ -25,7 +25,8 @@ NOISE = re.compile(
             r".*/__pycache__",
             r"/run/(blkid|chrony|containerd|dbus|docker.*|lock|log|lvm|mount|motd.*|NetworkManager|sudo|systemd|udev|user|utmp)",
             r"(/root|/home/[^/]+)/\.(ansible|cache|lesshst|viminfo|\w*history)",
-            r"/tmp/(pytest-of-.*|systemd-private-.*|\.\w+-unix|ansible_.*payload.*)",  # the last: of a killed run's modules
+            # The last two: of Ansible's own, where it was killed (a module's files, its processes' listener).
+            r"/tmp/(pytest-of-.*|systemd-private-.*|\.\w+-unix|ansible_.*payload.*|pymp-.*)",
             *filter(None, [os.environ.get("SEEDCLOUD_NOISE")]),
         )
     )
@@ -64,6 +65,8 @@ def processes(rack: str) -> Iterator[str]:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             words = (path / "cmdline").read_text(errors="replace").replace("\0", " ")
+            if (path / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "ZX":
+                continue  # it has ended, and nobody has asked for its status yet
             if f"/{rack}" in (path / "cgroup").read_text() or ("systemd-nspawn" in words and rack in words):
                 yield f"{path.name} {words}"
         except OSError:

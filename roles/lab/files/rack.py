@@ -10,6 +10,7 @@ made in mount namespaces of its own and end with it, and so does the link to the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import json
 import os
@@ -206,6 +207,9 @@ def stop(options: argparse.Namespace) -> bool:
         run("ip", "link", "delete", options.link, check=False)
         wait_for(f"the end of the link {options.link}", 30, lambda: not Path("/sys/class/net", options.link).exists())
         changed = True
+    # systemd-nspawn makes this folder for the mounts that it hands into a container, and leaves it.
+    with contextlib.suppress(FileNotFoundError):
+        Path("/run/systemd/nspawn/propagate", options.name).rmdir()
     return changed
 
 
