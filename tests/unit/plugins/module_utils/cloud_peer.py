@@ -49,7 +49,8 @@ class Cloud(http.server.ThreadingHTTPServer):
         self.console = "seedcloud-guest: host key ssh-ed25519 AAAA\nguest login: \n"
         self.screen = "http://127.0.0.1:9/vnc.html?path=/"
         self.server_state: dict[str, Any] = {"status": "ACTIVE"}
-        self.stopped = 0  # so many servers are stopped by their hypervisor before they print anything
+        # So many servers are stopped by their hypervisor before they print anything, once there is a floating IP.
+        self.stopped = 0
         self.servers_stay = False
         self.hypervisors = [{"id": 1, "hypervisor_hostname": "node2", "state": "up", "status": "enabled"}]
         self.add("networks", name="public", mtu=1500, **{"router:external": True}, project_id="admin")
@@ -201,6 +202,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             del self.server.kept["ports"][given["port_id"]]
             return self.answer(200, {"id": rest[0]})
         ports = self.server.kept.get("ports", {}).values()
+        if kind == "floatingips" and given and given["floatingip"]["port_id"] not in self.server.kept["ports"]:
+            return self.answer(404, {"NeutronError": {"message": "no such port", "type": "PortNotFound", "detail": ""}})
         if self.command == "DELETE":
             if kind == "routers" and any(port.get("device_id") == rest[0] for port in ports):
                 return self.answer(
@@ -222,6 +225,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 given = {"network": {"mtu": 1442, "router:external": False} | body}
             if kind == "floatingips":
                 body |= {"floating_ip_address": "203.0.113.107"}
+                for doomed in (item for item in self.server.kept["servers"].values() if item["doomed"]):
+                    doomed["OS-EXT-STS:power_state"] = 3
             if kind == "ports":
                 body.setdefault("device_id", "")
         return self.crud(kind, NETWORK[kind], rest, query, given, 201)
@@ -254,7 +259,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "flavors":
             return self.crud(kind, "flavor", [word for word in rest if word != "detail"], {}, given, 200)
         if rest[1:] == ["action"]:
-            lost = server.kept[kind][rest[0]]["OS-EXT-STS:power_state"] != 1
+            lost = server.kept[kind][rest[0]]["doomed"]
             return self.answer(200, {"output": "" if lost else server.console})
         if rest[1:] == ["remote-consoles"]:
             return self.answer(200, {"remote_console": {"type": "novnc", "protocol": "vnc", "url": server.screen}})
@@ -267,7 +272,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "POST":
             state = {
                 "OS-EXT-SRV-ATTR:hypervisor_hostname": "node2",
-                "OS-EXT-STS:power_state": 3 if server.stopped else 1,
+                "OS-EXT-STS:power_state": 3 if server.stopped and server.kept.get("floatingips") else 1,
+                "doomed": server.stopped > 0,
             }
             server.stopped = max(0, server.stopped - 1)
             made = server.add(kind, name=given["server"]["name"], **server.server_state, **state)

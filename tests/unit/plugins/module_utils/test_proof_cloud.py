@@ -203,6 +203,7 @@ def test_an_instance_that_its_hypervisor_stops(cloud: cloud_peer.Cloud, tmp_path
         assert fault is None and steps.count("start a server") == lost + 1
         # The floating IP went to an instance that was lost: it has the port of the one that stayed.
         assert "give the floating IP to the instance that stayed" in steps
+        assert any(line.startswith("PUT /network/v2.0/floatingips/") for line in cloud.asked)
     else:
         assert fault and "the hypervisor has it paused, and nobody asked for that (see the end of" in fault
     assert (remaining, cloud.left) == ([], set())
