@@ -135,19 +135,20 @@ def redeploy(name: str) -> dict[str, Any]:
 def accidents(names: list[str]) -> None:
     """Provision while ansible-playbook is killed at each event and at ten random moments; nobody writes a disk twice.
 
-    A machine does not wait for a run that was killed. What passes before the next run is there is had in another deployment,
-    the other node's or one that is asked for and confirmed; the random moments are had there, too.
+    The nodes are deployed side by side, each by runs of its own. A machine does not wait for a run that was killed. What
+    passes before the next run is there is had with the other node, or in another deployment, which is asked for and confirmed;
+    the random moments are had there, too.
     """
     seed = int(os.environ.get("E2E_SEED") or random.randrange(1 << 32))
     chance = random.Random(seed)
     moments = [chance.uniform(2, 15) for _unused in range(10)]
     say(f"random moments of this run: E2E_SEED={seed}")
     left = list(EVENTS)
-    deploy_through(names[0], {}, left, [])
-    deploy_through(names[1], {}, left, [])
-    for name in names * 3:
-        if left or moments:
-            deploy_through(name, redeploy(name), left, moments)
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: deploy_through(name, {}, left, []), names))
+        for _unused in range(3):
+            if left or moments:
+                list(pool.map(lambda name: deploy_through(name, redeploy(name), left, moments), names))
     check(not left and not moments, f"all kills were had{f', but not {left} {moments}' if left or moments else ''}")
     two_at_once(names[-1])
     code, output = run_stage("provision_nodes")
@@ -173,7 +174,7 @@ def deploy_through(name: str, wanted: dict[str, Any], left: list[str], moments: 
     while code != 0:
         if claims(name) != before:
             wanted.pop("node_redeploy", None)  # it is asked for once
-        after = moments[-1] if moments else math.inf
+        after = moments.pop() if moments else math.inf
         arguments = ["--limit", name, "-e", json.dumps(wanted)]
         code, output = run_stage("provision_nodes", *arguments, node=name, kill_at=left, kill_after=after)
         check(
@@ -182,7 +183,8 @@ def deploy_through(name: str, wanted: dict[str, Any], left: list[str], moments: 
             output,
         )
         left[:] = [event for event in left if event != code]
-        moments[:] = [moment for moment in moments if moment != after or code != f"{after:.1f} s"]
+        if code != f"{after:.1f} s" and after < math.inf:
+            moments.append(after)
     written = {generation: times for generation, times in claims(name).items() if generation not in before}
     check(list(written.values()) == [1], f"{name} is deployed, its disk was written once: by generation {written}")
 
