@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 the seedcloud.openstack authors
-"""From an empty disk to SSH: the real ramdisk, agent and golden image, by BIOS and by UEFI.
+"""From an empty disk to SSH: the real ramdisk, agent and golden image, by BIOS and by UEFI, over a NIC and over a bond.
 
 pytest -s tests/e2e/ramdisk_golden.py       (`make machines` runs it; with what the lab has built or kept)
 """
@@ -12,16 +12,19 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from agent_image import run
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.files import network_files, node_links
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.networks import network_map
 from ramdisk_rig import Machine, SeedStandIn, empty_disk, newest_image, newest_ramdisk, order, powered, serve_image
 
 GIB = 1 << 30
-NETWORK = "[Match]\nName=nic0\n[Network]\nDHCP=ipv4\n"
-LINK = "[Match]\nPermanentMACAddress=52:54:00:5e:53:01\nKind=!*\n[Link]\nName=nic0\n"
+# QEMU's own network, which forwards a port to the first of its addresses.
+NETWORKS = {"provisioning": {"cidr": "10.0.2.0/24", "gateway": "10.0.2.2"}}
+ADDRESS = "10.0.2.15"
 
 
 @pytest.fixture
@@ -58,21 +61,42 @@ def ssh(machine: Machine, command: str, known_hosts: Path, key: Path) -> str:
     return run(*argv, command)
 
 
-@pytest.mark.parametrize("firmware", ["bios", "uefi"])
-def test_from_an_empty_disk_to_ssh(firmware: str, seed: SeedStandIn, golden: Path, tmp_path: Path) -> None:
+def lose_each_nic(on_node: Callable[[str], str]) -> None:
+    """A bond goes on with the NIC that is left, whichever that is."""
+    for lost, left in (("nic0", "nic1"), ("nic1", "nic0")):
+        on_node(f"sudo ip link set {lost} down")
+        assert on_node("cat /sys/class/net/bond0/bonding/active_slave") == f"{left}\n"
+        on_node(f"sudo ip link set {lost} up")
+        states = f"cat /sys/class/net/{lost}/bonding_slave/mii_status"
+        assert on_node(f"timeout 30 sh -c 'until {states} | grep -qx up; do sleep 0.2; done'; {states}") == "up\n"
+
+
+def networked(macs: list[str], link: str) -> list[dict[str, str]]:
+    """A node's network files, as the collection makes them of an inventory."""
+    nics = {f"nic{number}": {"mac": mac} for number, mac in enumerate(macs)}
+    node = {
+        "node_nics": nics,
+        "node_bonds": {} if link in nics else {link: {"nics": list(nics), "mode": "active-backup"}},
+        "node_networks": {"provisioning": {"link": link, "address": ADDRESS}},
+    }
+    return network_files(node_links(node, network_map(NETWORKS)))
+
+
+@pytest.mark.parametrize(("firmware", "link"), [("bios", "nic0"), ("uefi", "bond0")])
+def test_from_an_empty_disk_to_ssh(firmware: str, link: str, seed: SeedStandIn, golden: Path, tmp_path: Path) -> None:
     name = golden.name.removesuffix(".raw.zst")
     image = serve_image(seed.files, golden.with_name(f"{name}.json"))
     disk = empty_disk(tmp_path / "disk.raw", 20 * GIB)
     key = tmp_path / "key"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    machine = Machine(tmp_path, newest_ramdisk(), {"S1": disk}, uefi=firmware == "uefi", forward=free_port())
+    machine.nics = 2 if link == "bond0" else 1
     files = [
         {"path": "/etc/hostname", "mode": "0644", "content": "node1\n"},
-        {"path": "/etc/systemd/network/10-nic0.link", "mode": "0644", "content": LINK},
-        {"path": "/etc/systemd/network/30-nic0.network", "mode": "0644", "content": NETWORK},
+        *networked(machine.macs, link),
     ]
     keys = [key.with_suffix(".pub").read_text().strip()]
     seed.put_order(order(1, image, files=files, ssh={"user": "debian", "authorized_keys": keys}))
-    machine = Machine(tmp_path, newest_ramdisk(), {"S1": disk}, uefi=firmware == "uefi", forward=free_port())
     start = time.monotonic()
     with powered(machine, seed):
         seed.wait("agent_started", 400)
@@ -102,7 +126,10 @@ def test_from_an_empty_disk_to_ssh(firmware: str, seed: SeedStandIn, golden: Pat
         assert ssh(machine, "hostname", known, key) == "node1\n"
         assert json.loads(ssh(machine, "cat /etc/seedcloud/image.json", known, key))["name"] == name
         assert int(ssh(machine, "df -B1 --output=size / | tail -1", known, key)) > 18 * GIB
-        assert "nic0" in ssh(machine, "ip -br link", known, key)
+        address = json.loads(ssh(machine, f"ip -json address show dev {link}", known, key))[0]
+        assert [each["local"] for each in address["addr_info"]] == [ADDRESS]
+        if link == "bond0":
+            lose_each_nic(lambda command: ssh(machine, command, known, key))
         assert len(ssh(machine, "cat /etc/machine-id", known, key)) == 33
         ssh(machine, "sudo true", known, key)
         states = ssh(machine, "systemctl list-units --state=running --type=service --plain --no-legend", known, key)

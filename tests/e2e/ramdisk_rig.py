@@ -33,11 +33,15 @@ class Machine:
     disks: dict[str, Path]  # serial -> file
     memory: int = 1024
     uefi: bool = False
-    mac: str = "52:54:00:5e:53:01"
+    nics: int = 1  # of one network
     forward: int = 0
     extra: Sequence[str] = ()
     arguments: str = ""  # more for the kernel's command line
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def macs(self) -> list[str]:
+        return [f"52:54:00:5e:53:{number + 1:02x}" for number in range(self.nics)]
 
     @property
     def console(self) -> Path:
@@ -45,12 +49,18 @@ class Machine:
 
     def start(self, seed: SeedStandIn | None) -> None:
         """From the network when there is a seed, from the disk otherwise."""
-        network = f"user,model=virtio-net-pci,mac={self.mac}" + (
-            f",hostfwd=tcp:127.0.0.1:{self.forward}-:22" if self.forward else ""
-        )
+        forward = f",hostfwd=tcp:127.0.0.1:{self.forward}-:22" if self.forward else ""
+        network = ["-netdev", f"user,id=way{forward}", "-netdev", "hubport,id=switch,hubid=0,netdev=way"]
+        for number, mac in enumerate(self.macs):
+            network += [
+                "-netdev",
+                f"hubport,id=n{number},hubid=0",
+                "-device",
+                f"virtio-net-pci,netdev=n{number},mac={mac}",
+            ]
         argv = ["qemu-system-x86_64", *ACCELERATOR, "-machine", "q35", "-smp", "2", "-m", str(self.memory), "-no-reboot",
                 "-display", "none", "-monitor", "none", "-serial", f"file:{self.console}", "-device", "virtio-rng-pci",
-                "-nic", network]  # fmt: skip
+                "-nic", "none", *network]  # fmt: skip
         if self.uefi:
             variables = self.folder / "vars.fd"
             if not variables.exists():
@@ -62,9 +72,7 @@ class Machine:
             argv += ["-drive", f"file={path},if=none,id=d{number},format=raw,cache=unsafe,discard=unmap",
                      "-device", f"virtio-blk-pci,drive=d{number},serial={serial},bootindex={number + 1}"]  # fmt: skip
         if seed:
-            line = (
-                f"seedcloud.url=http://10.0.2.2:{seed.server.server_address[1]} BOOTIF=01-{self.mac.replace(':', '-')}"
-            )
+            line = f"seedcloud.url=http://10.0.2.2:{seed.server.server_address[1]} BOOTIF=01-{self.macs[0].replace(':', '-')}"
             argv += [
                 "-kernel",
                 str(self.ramdisk / "vmlinuz"),
