@@ -48,7 +48,7 @@ test: ## Every test that fits into 75 minutes: also the rack from power-off to a
 test-quick: ## Lint and unit tests; for every step (under 3 minutes)
 	@tools/test quick
 
-test-all: ## All there is, also what takes hours: one node with one NIC in both roles, ramdisk and image alone, the benchmarks
+test-all: ## All there is, also what takes hours: one node in both roles, ramdisk and image alone, the benchmarks
 	@tools/test everything
 
 lint sanity importer unit integration validate molecule e2e: ## One part of `make test`

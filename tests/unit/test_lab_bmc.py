@@ -237,32 +237,9 @@ def test_a_reboot_uses_a_one_time_flag_up(
     assert json.loads((lab.STATE / "node1.json").read_text())["5"][0] == (OFF if valid == ONCE else ALWAYS)
 
 
-def templated(folder: Path, **variables: object) -> dict[str, Any]:
-    """What the lab's role makes of its variables."""
-    (folder / "ssh").mkdir()
-    (folder / "ssh/id_ed25519.pub").write_text("ssh-ed25519 AAAA lab")
-    told = "{{ {'machines': __lab_machines, 'links': __lab_links, 'vlans': __lab_vlans} | to_json }}"
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars_files": [str(LAB / "defaults/main.yml"), str(LAB / "vars/main.yml")],
-        "tasks": [
-            {"ansible.builtin.copy": {"dest": str(folder / "told"), "content": told}},
-            {"ansible.builtin.template": {"src": str(LAB / "templates/hosts.yml.j2"), "dest": str(folder / "hosts")}},
-        ],
-    }
-    given = {"lab_root": str(folder), "lab_accelerator": "tcg", **variables}
-    (folder / "play.yml").write_text(json.dumps([play]))
-    argv = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
-    done = subprocess.run(
-        [*argv, "-e", json.dumps(given), folder / "play.yml"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout
-    inventory = yaml.safe_load((folder / "hosts").read_text())["all"]
-    return json.loads((folder / "told").read_text()) | {"hosts": inventory["children"]["seedcloud_nodes"]["hosts"]}
-
-
 def test_the_inventory_describes_the_machines(tmp_path: Path) -> None:
+    (tmp_path / "ssh").mkdir()
+    (tmp_path / "ssh/id_ed25519.pub").write_text("ssh-ed25519 AAAA lab")
     nodes = [
         {"name": "one", "groups": ["seedcloud_controllers"], "memory_mib": 1024, "firmware": "uefi", "nics": 1},
         {
@@ -270,27 +247,27 @@ def test_the_inventory_describes_the_machines(tmp_path: Path) -> None:
             "more_disks_gib": [3],
         },
     ]
-    found = templated(tmp_path, lab_nodes=nodes)
-    one, many = found["machines"]
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars_files": [str(LAB / "defaults/main.yml"), str(LAB / "vars/main.yml")],
+        "tasks": [
+            {"ansible.builtin.copy": {"dest": str(tmp_path / "machines"), "content": "{{ __lab_machines | to_json }}"}},
+            {"ansible.builtin.template": {"src": str(LAB / "templates/hosts.yml.j2"), "dest": str(tmp_path / "hosts")}},
+        ],
+    }
+    variables = {"lab_root": str(tmp_path), "lab_nodes": nodes, "lab_accelerator": "tcg"}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    argv = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    done = subprocess.run(
+        [*argv, "-e", json.dumps(variables), tmp_path / "play.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    one, many = json.loads((tmp_path / "machines").read_text())
     assert (one["bridges"], one["more_disks_gib"], one["vcpus"]) == (["br-prov"], [], 2)
     assert many["bridges"] == ["br-prov"] + ["br-provider"] * 3 and many["more_disks_gib"] == [3]
     assert len({*one["macs"], *many["macs"]}) == 5
-    hosts = found["hosts"]
+    hosts = yaml.safe_load((tmp_path / "hosts").read_text())["all"]["children"]["seedcloud_nodes"]["hosts"]
     assert [hosts[name]["node_networks"]["provider"]["link"] for name in ("one", "many")] == ["nic0", "nic1"]
     assert [nic["mac"] for nic in hosts["many"]["node_nics"].values()] == many["macs"]
     assert hosts["many"]["node_root_device"] == {"serial": "LABMANY"}
-
-
-@pytest.mark.parametrize(("nics", "bridge"), [(1, "br-prov"), (2, "br-provider")])
-@pytest.mark.parametrize("vlan", [None, 203])
-def test_the_provider_networks_gateway_is_where_the_machines_are(
-    tmp_path: Path, nics: int, bridge: str, vlan: int | None
-) -> None:
-    networks = yaml.safe_load((LAB / "defaults/main.yml").read_text())["lab_networks"]
-    networks["provider"] |= {"vlan": vlan} if vlan else {}
-    nodes = [{"name": "one", "groups": [], "memory_mib": 1024, "firmware": "uefi", "nics": nics}]
-    found = templated(tmp_path, lab_nodes=nodes, lab_networks=networks)
-    assert found["vlans"] == ({"lab-provider": {"link": bridge, "id": vlan}} if vlan else {})
-    at = [name for name, addresses in found["links"].items() if "198.18.32.1/24" in addresses]
-    assert at == ["lab-provider" if vlan else bridge]
-    assert "198.18.16.1/24" in found["links"]["br-prov"] and "198.18.48.11/24" in found["links"]["br-bmc"]

@@ -35,8 +35,7 @@ def rack(*arguments: str, given: object = None) -> str:
 
 
 def configuration(**more: Any) -> dict[str, Any]:
-    links = {"br-bmc": ["198.18.48.11/24"]}
-    return {"nodes": [NODE], "links": links, "vlans": {}, "files": {"etc/hostname": "seed\n"}} | more
+    return {"nodes": [NODE], "links": {"br-bmc": ["198.18.48.11/24"]}, "files": {"etc/hostname": "seed\n"}} | more
 
 
 def test_configure_is_idempotent_and_removes_nodes(tmp_path: Path) -> None:
@@ -50,15 +49,6 @@ def test_configure_is_idempotent_and_removes_nodes(tmp_path: Path) -> None:
     assert "Address=198.18.48.11/24" in (tmp_path / "etc/systemd/network/10-lab-br-bmc.network").read_text()
     assert rack(*arguments, given=configuration(nodes=[])) == "changed"
     assert not node.exists()
-
-
-def test_configure_lays_a_vlan_upon_a_link(tmp_path: Path) -> None:
-    links, vlans = {"br-prov": [], "lab-vlan": ["198.18.32.1/24"]}, {"lab-vlan": {"link": "br-prov", "id": 203}}
-    rack("configure", "--name=unit", f"--root={tmp_path}", given=configuration(links=links, vlans=vlans))
-    networkd = tmp_path / "etc/systemd/network"
-    assert "Name=lab-vlan\nKind=vlan\n[VLAN]\nId=203\n" in (networkd / "10-lab-lab-vlan.netdev").read_text()
-    assert "VLAN=lab-vlan\n" in (networkd / "10-lab-br-prov.network").read_text()
-    assert "Address=198.18.32.1/24\n" in (networkd / "10-lab-lab-vlan.network").read_text()
 
 
 def test_configure_repairs_a_mode(tmp_path: Path) -> None:

@@ -217,16 +217,11 @@ def rendered(configuration: dict[str, Any]) -> dict[str, str]:
     files: dict[str, str] = dict(configuration["files"])
     for node in configuration["nodes"]:
         files[f"etc/lab/nodes/{node['name']}.json"] = json.dumps(node, indent=2)
-    vlans: dict[str, Any] = configuration["vlans"]
-    for name, vlan in vlans.items():
-        lines = ["[NetDev]", f"Name={name}", "Kind=vlan", "[VLAN]", f"Id={vlan['id']}", ""]
-        files[f"etc/systemd/network/10-lab-{name}.netdev"] = "\n".join(lines)
     for name, addresses in configuration["links"].items():
         # Bridges have no carrier while the nodes are off; the way to the host is what "online" means here.
         required = "yes" if name == "host0" else "no"
         lines = ["[Match]", f"Name={name}", "[Link]", f"RequiredForOnline={required}", "[Network]"]
-        lines += ["ConfigureWithoutCarrier=yes", "LinkLocalAddressing=no", *(f"Address={a}" for a in addresses)]
-        lines += [*(f"VLAN={upon}" for upon, vlan in vlans.items() if vlan["link"] == name), ""]
+        lines += ["ConfigureWithoutCarrier=yes", "LinkLocalAddressing=no", *(f"Address={a}" for a in addresses), ""]
         files[f"etc/systemd/network/10-lab-{name}.network"] = "\n".join(lines)
     return files
 
