@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def deploy_through(name: str, wanted: dict[str, Any], left: list[str], moments: 
     while code != 0:
         if claims(name) != before:
             wanted.pop("node_redeploy", None)  # it is asked for once
-        after = moments.pop() if moments else math.inf
+        after = moments.pop() if moments else math.inf  # each is one node's, and comes back unless it was had
         arguments = ["--limit", name, "-e", json.dumps(wanted)]
         code, output = run_stage("provision_nodes", *arguments, node=name, kill_at=left, kill_after=after)
         check(
@@ -182,7 +183,8 @@ def deploy_through(name: str, wanted: dict[str, Any], left: list[str], moments: 
             f"{name}: {f'killed at {code}' if code else 'the run ends well'}",
             output,
         )
-        left[:] = [event for event in left if event != code]
+        with suppress(ValueError):  # it was no event, or the other node's run was killed at it, too
+            left.remove(str(code))
         if code != f"{after:.1f} s" and after < math.inf:
             moments.append(after)
     written = {generation: times for generation, times in claims(name).items() if generation not in before}

@@ -89,8 +89,8 @@ def test_from_an_empty_disk_to_ssh(firmware: str, link: str, seed: SeedStandIn, 
     disk = empty_disk(tmp_path / "disk.raw", 20 * GIB)
     key = tmp_path / "key"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
-    machine = Machine(tmp_path, newest_ramdisk(), {"S1": disk}, uefi=firmware == "uefi", forward=free_port())
-    machine.nics = 2 if link == "bond0" else 1
+    nics = 2 if link == "bond0" else 1
+    machine = Machine(tmp_path, newest_ramdisk(), {"S1": disk}, uefi=firmware == "uefi", nics=nics, forward=free_port())
     files = [
         {"path": "/etc/hostname", "mode": "0644", "content": "node1\n"},
         *networked(machine.macs, link),
