@@ -305,16 +305,27 @@ def change_one_option(names: list[str]) -> None:
     check({unit for _node, unit in moved} == {"glance-api.service"}, f"only Glance's API was restarted: {moved}")
 
 
-def fail_a_stage() -> None:
-    """A stage that fails says why, and leaves what may tell more on the seed."""
+def fail_a_stage(names: list[str]) -> None:
+    """A stage that fails says why, and leaves what may tell more on the seed, also what the nodes know."""
     code, output = run_stage("build_images", "-e", json.dumps({"image_extra_packages": ["no-such-package"]}))
     check(code == 2 and "no-such-package" in output, "build_images names the package that does not exist")
+    members = bundle_of(output)
+    check("var/lib/lab/consoles/node1.log" in members, "the consoles are in it", "\n".join(members))
+    code, output = run_stage("deploy_services", "-e", "neutron_clouds_file=/no/clouds.yaml")
+    check(code == 2 and "/no/clouds.yaml" in output, "deploy_services names the file that does not exist", output)
+    members = bundle_of(output)
+    missing = [name for name in names if f"{name}/commands/journal.txt" not in members]
+    check(not missing, f"the nodes' journals are in it, but {missing}", "\n".join(members))
+
+
+def bundle_of(output: str) -> list[str]:
+    """The files in the support bundle that a failed stage told of."""
     found = re.search(r"What may tell more: (\S+\.tar\.gz) on seed", output)
     check(found, "it says where the support bundle is", output)
     assert found
     members = ssh(f"tar --list --file {found[1]}").splitlines()
     check(len(members) > 5, f"the support bundle has {len(members)} files")
-    check("var/lib/lab/consoles/node1.log" in members, "the consoles are in it", "\n".join(members))
+    return members
 
 
 def main(aio: bool) -> None:
@@ -357,7 +368,7 @@ def main(aio: bool) -> None:
         check(code == 0 and not CHANGED.search(output), f"deploy_overcloud {' '.join(more)} changes nothing", output)
     change_one_option(names)
     if not aio:
-        fail_a_stage()
+        fail_a_stage(names)
     make("demo-clean")
     left = host_state.differences(before, host_state.state("sclab", host_state.SYSTEM))
     check(not left, "the machine is as it was", "\n".join(left))

@@ -32,6 +32,7 @@ LOGIN = re.compile(r"login: *\r?$", re.M)
 HOST_KEY = re.compile(r"seedcloud-guest: host key (ssh-\S+ \S+)")
 TAIL = 3000
 POLL = 2.0  # seconds between two questions; more where an answer takes longer
+SILENCE = 15.0  # seconds without a word on the console before it is asked whether the instance still runs
 
 # Nova's api-ref, "Server power states": what an instance is in that nobody stopped, and its hypervisor did.
 STOPPED = {3: "paused", 4: "shut down", 6: "crashed"}
@@ -50,6 +51,7 @@ MENDS = {
     "list what is there": "see the journal of the service that is named",
     "see a compute node": "see nova-compute's journal on the compute nodes, and `openstack compute service list`",
     "ask for a server": "see nova-api's journal, and the project's quota",
+    "see the instance's address": "see nova-compute's and neutron-api's journals",
     "start a server": "see nova-scheduler's, nova-conductor's and nova-compute's journals",
     "read a login in the console log": "see the end of the console log; without one, nova-compute's journal and libvirt's log of the guest",
     "see the screen through noVNC": "see nova-novncproxy's journal, and that the console's URL is reached from here",
@@ -308,7 +310,6 @@ class Proof:
     def run(self) -> None:
         """All of it, from the image to the answer over SSH."""
         image, (flavor, key), (external, network, subnet) = together(self._image, self._account, self._network)
-        # Only then the way in: Nova asks Neutron before it takes the request, and would wait for it.
         first = self._ask(image, flavor, network)
         (server, host_key), floating = together(
             lambda: self._to_login(first, lambda: self._ask(image, flavor, network)),
@@ -374,8 +375,14 @@ class Proof:
         return external, network, subnet
 
     def _way_in(self, external: Any, subnet: Any) -> Any:
-        """What it needs to be reached, made while it starts: a floating IP; None where there will be no instance."""
+        """What it needs to be reached, made while it boots: a floating IP; None where there will be no instance.
+
+        Nova asks Neutron again and again until an instance has its network. With these dear requests before it, each
+        of those waits; a guest that boots asks for little.
+        """
         api, gateway = self.cloud.network, {"network_id": external.id}
+        with self.step("see the instance's address"):
+            self.until("an address", lambda: self._has_address() or self.started.is_set())
         with self.step("make a router"):
             router = self._keep("router", api.create_router(name=self.name, external_gateway_info=gateway))
             api.add_interface_to_router(router, subnet_id=subnet.id)
@@ -393,9 +400,25 @@ class Proof:
                         raise
         raise AssertionError("starts is at least 1")
 
+    def _server(self) -> Any:
+        """The one that there is; None between one that was lost and the next."""
+        return next(iter(self.made["server"].values()), None)
+
+    def _has_address(self) -> bool:
+        """Whether Nova has an instance's network: it tells the addresses from its own notes, and asks nobody."""
+        if (server := self._server()) is None:
+            return False
+        answer = self.cloud.compute.get(
+            f"/servers/{server.id}/ips"
+        )  # the SDK's server_ips() takes an error for an answer
+        if answer.status_code == 404:  # lost in between
+            return False
+        sdk.raise_from_response(answer)
+        return any(answer.json()["addresses"].values())
+
     def _port(self, server: Any = None) -> Any:
         """The port of a server, or of the one that there is; None without one."""
-        server = server or next(iter(self.made["server"].values()), None)
+        server = server or self._server()
         return server and next(self.cloud.network.ports(device_id=server.id), None)
 
     def _to_login(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
@@ -476,6 +499,10 @@ class Proof:
             return True
 
     def _active(self, server: Any) -> Any:
+        # Nova tells all of one server only after it has asked Neutron for its security groups; a list of names costs neither.
+        ended = self.cloud.compute.servers(details=False, name=self.name, status=["ACTIVE", "ERROR"])
+        if server.id not in {one.id for one in ended}:
+            return None
         server = self.cloud.compute.get_server(server.id)
         if server.status == "ERROR":
             fault = server.fault if hasattr(server, "fault") else None
@@ -490,12 +517,19 @@ class Proof:
         return self.report.console
 
     def _login(self, server: Any) -> str:
+        heard = time.monotonic()
+
         def ask() -> str | None:
-            before = self.report.console
+            nonlocal heard
+            before, now = self.report.console, time.monotonic()
             if LOGIN.search(self._console(server)):
                 return self.report.console
-            if self.report.console == before and (state := self._power_state(server)) in STOPPED:
-                raise StoppedError(f"the hypervisor has it {STOPPED[state]}, and nobody asked for that")
+            if self.report.console != before:
+                heard = now
+            elif now - heard >= SILENCE:
+                heard = now
+                if (state := self._power_state(server)) in STOPPED:
+                    raise StoppedError(f"the hypervisor has it {STOPPED[state]}, and nobody asked for that")
             return None
 
         text = self.until("a login", ask)

@@ -258,6 +258,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, {"keypairs": [{"keypair": item} for item in kept.values()]})
         if kind == "flavors":
             return self.crud(kind, "flavor", [word for word in rest if word != "detail"], {}, given, 200)
+        if rest[1:] == ["ips"]:
+            there = rest[0] in server.kept[kind] and server.kept[kind][rest[0]]["status"] == "ACTIVE"
+            return self.answer(200, {"addresses": {"net": [{"addr": "172.31.255.9", "version": 4}]} if there else {}})
         if rest[1:] == ["action"]:
             lost = server.kept[kind][rest[0]]["doomed"]
             return self.answer(200, {"output": "" if lost else server.console})
@@ -283,6 +286,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     "ports", name="", device_id=made["id"], device_owner="compute:nova", network_id=network["uuid"]
                 )
             return self.answer(202, {"server": made})
+        if not rest and (states := parse_qs(urlsplit(self.path).query).get("status")):
+            fits = [item for item in server.kept.get(kind, {}).values() if item["status"] in states]
+            return self.answer(200, {"servers": fits})
         return self.crud(kind, "server", [word for word in rest if word != "detail"], {}, given, 202)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ TIMEOUT = {"computeFault": {"code": 500, "message": "<class 'oslo_messaging.exce
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[cloud_peer.Cloud]:
     monkeypatch.setattr(proof, "POLL", 0.02)
+    monkeypatch.setattr(proof, "SILENCE", 0.05)
     with cloud_peer.serve() as served:
         yield served
 
@@ -79,8 +81,13 @@ def test_a_cloud_that_works(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
     report, fault, remaining = prove(cloud, tmp_path, timeout=60)
     assert (fault, remaining, cloud.left) == (None, [], set())
     assert cloud.before <= cloud.owned()
-    # Nova asks Neutron before it takes a request: the router comes after that. Subnets go with their network.
-    assert cloud.asked.index("POST /compute/v2.1/servers") < cloud.asked.index("POST /network/v2.0/routers")
+    # Nova asks Neutron until an instance has its network: the router comes after that. Subnets go with their network.
+    asked = next(
+        at for at, line in enumerate(cloud.asked) if re.fullmatch(r"GET /compute/v2.1/servers/[^/]+/ips", line)
+    )
+    assert asked < cloud.asked.index("POST /network/v2.0/routers")
+    # All of a server is asked for once, not at each poll: Nova asks Neutron each time.
+    assert len([line for line in cloud.asked if re.fullmatch(r"GET /compute/v2.1/servers/servers-[^/]+", line)]) == 1
     assert not [line for line in cloud.asked if line.startswith("DELETE /network/v2.0/subnets/")]
     assert [step["step"] for step in report.steps][-3:] == [
         "see the instance's MTU", "remove everything again", "see that nothing remains",
@@ -124,14 +131,15 @@ def test_a_request_that_is_refused(
 def test_questions_that_meet_a_server_error_are_asked_again_and_told(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
     """As Nova answers where a busy compute node did not reply to it in time."""
     for request_ in (
-        "GET /compute/v2.1/servers/.+",
+        "GET /compute/v2.1/servers/[^/]+/ips",
+        "GET /compute/v2.1/servers/servers-[^/]+$",
         *(f"POST /compute/v2.1/servers/.*/{w}" for w in ("action", "remote-consoles")),
     ):
         cloud.faults[request_], cloud.passing[request_] = (500, TIMEOUT), 2
     report, fault, remaining = prove(cloud, tmp_path, timeout=60)
     assert (fault, remaining, cloud.left) == (None, [], set())
     told = [step["step"] for step in report.steps if step["step"].startswith("meet 2 server errors before ")]
-    assert len(told) == 3 and all("MessagingTimeout" in line for line in told)
+    assert len(told) == 4 and all("MessagingTimeout" in line for line in told)
 
 
 def compute_is_down(cloud: cloud_peer.Cloud) -> None:
