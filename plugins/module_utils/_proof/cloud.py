@@ -32,6 +32,9 @@ LOGIN = re.compile(r"login: *\r?$", re.M)
 HOST_KEY = re.compile(r"seedcloud-guest: host key (ssh-\S+ \S+)")
 TAIL = 3000
 POLL = 2.0  # seconds between two questions; more where an answer takes longer
+BOOT_POLL = (
+    5.0  # the same while an instance starts and boots, which takes longer, and longer where it is asked more often
+)
 SILENCE = 15.0  # seconds without a word on the console before it is asked whether the instance still runs
 
 # Nova's api-ref, "Server power states": what an instance is in that nobody stopped, and its hypervisor did.
@@ -233,8 +236,8 @@ class Proof:
         with (self.settings.folder / "progress").open("a", encoding="utf-8") as stream:
             stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
-    def until(self, what: str, ask: Callable[[], Any]) -> Any:
-        """Ask until there is an answer.
+    def until(self, what: str, ask: Callable[[], Any], every: float | None = None) -> Any:
+        """Ask until there is an answer, every so many seconds (POLL).
 
         A server error (5xx) is none: a person asks again, and so does this. They are noted among the steps, and told
         where no answer comes in time.
@@ -257,7 +260,9 @@ class Proof:
                 if now > end:
                     last = f"; {len(faults)} questions met a server error, the last: {faults[-1]}" if faults else ""
                     raise ProofError(f"{what} did not happen within {self.settings.timeout:g} s{last}")
-                time.sleep(max(POLL, now - asked))  # who is slow is not made slower by questions
+                time.sleep(
+                    max(POLL if every is None else every, now - asked)
+                )  # who is slow is not made slower by questions
         finally:
             if faults:
                 told = f"meet {len(faults)} server errors before {what} (the last: {faults[-1]})"
@@ -459,7 +464,7 @@ class Proof:
 
     def _started(self, server: Any) -> Any:
         with self.step("start a server"):
-            return self.until("the start", lambda: self._active(server))
+            return self.until("the start", lambda: self._active(server), BOOT_POLL)
 
     def _flavor(self) -> Any:
         wanted = self.settings.flavor
@@ -532,7 +537,7 @@ class Proof:
                     raise StoppedError(f"the hypervisor has it {STOPPED[state]}, and nobody asked for that")
             return None
 
-        text = self.until("a login", ask)
+        text = self.until("a login", ask, BOOT_POLL)
         if not (found := HOST_KEY.search(text)):
             raise ProofError("the console shows a login, and no SSH host key of our guest before it")
         return found[1]

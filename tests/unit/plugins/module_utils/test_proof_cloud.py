@@ -31,6 +31,7 @@ TIMEOUT = {"computeFault": {"code": 500, "message": "<class 'oslo_messaging.exce
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[cloud_peer.Cloud]:
     monkeypatch.setattr(proof, "POLL", 0.02)
+    monkeypatch.setattr(proof, "BOOT_POLL", 0.02)
     monkeypatch.setattr(proof, "SILENCE", 0.05)
     with cloud_peer.serve() as served:
         yield served
