@@ -31,7 +31,10 @@ def not_there_yet(clouds_file: str | None) -> bool:
 
 
 def connect(cloud: str, clouds_file: str | None) -> Any:
-    """A connection to the cloud of this name. Does not sign in yet."""
+    """A connection to the cloud of this name. Does not sign in yet. An SDKException names the file."""
     files = [clouds_file] if clouds_file else None
-    config = openstack.config.OpenStackConfig(config_files=files, load_envvars=False)
-    return openstack.connection.Connection(config=config.get_one(cloud=cloud))
+    try:
+        config = openstack.config.OpenStackConfig(config_files=files, load_envvars=False)
+        return openstack.connection.Connection(config=config.get_one(cloud=cloud))
+    except FAULTS as exc:
+        raise exceptions.SDKException(f"{clouds_file or 'clouds.yaml'}: {exc}") from exc

@@ -620,7 +620,7 @@ def prove(settings: Settings, run: str, check: bool = False) -> tuple[Report, st
     try:
         cloud = connect(settings.cloud, settings.clouds_file)
     except FAULTS as exc:
-        return Report(), f"{settings.clouds_file or 'clouds.yaml'}: {exc}", []
+        return Report(), str(exc), []
     proof = Proof(cloud, settings, run, check)
     if not check:
         (settings.folder / "progress").unlink(missing_ok=True)

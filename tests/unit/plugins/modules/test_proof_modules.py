@@ -274,4 +274,5 @@ def test_a_run_that_only_looks_passes_a_cloud_that_is_not_there_yet(module: Any,
     result = run(module, arguments | {"_ansible_check_mode": True})
     assert not result.get("failed"), result
     assert result["changed"] is (module is external_network)
-    assert run(module, arguments)["failed"] is True
+    result = run(module, arguments)
+    assert result["failed"] is True and result["msg"].startswith(f"{tmp_path}/clouds.yaml: Cloud overcloud"), result
