@@ -129,3 +129,20 @@ def test_the_archives_are_those_that_the_host_names(tmp_path: Path) -> None:
         "debian": "http://192.0.2.1/debian",
         "debian-security": "http://192.0.2.1/debian-security",
     }
+
+
+@needs_cgroup2
+def test_stop_removes_what_a_killed_nspawn_leaves() -> None:
+    """Of systemd 252 a folder, since 256 also a mount, which refuses the next container of this name; nobody else's."""
+    name = f"unit-left-{os.getpid()}"
+    folders = [Path("/run/systemd/nspawn", kind, name) for kind in ("propagate", "unix-export")]
+    other = folders[0].with_name(f"{name}-other")
+    for folder in (*folders, other):
+        folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folders[1]], check=True)
+    try:
+        assert rack("stop", f"--name={name}") == "unchanged"
+        assert not any(folder.exists() for folder in folders) and other.exists()
+        assert name not in Path("/proc/self/mountinfo").read_text()
+    finally:
+        other.rmdir()

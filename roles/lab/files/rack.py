@@ -10,7 +10,6 @@ made in mount namespaces of its own and end with it, and so does the link to the
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ctypes
 import json
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 CGROUPS = Path("/sys/fs/cgroup")
+NSPAWN = Path("/run/systemd/nspawn")
 MODES = {"etc/lab/nodes/": 0o600, "etc/sudoers.d/": 0o440, "usr/local/lib/lab/": 0o755}
 CLONE_NEWNS = 0x00020000
 
@@ -192,6 +192,7 @@ def start(options: argparse.Namespace) -> bool:
     changed = False
     if not rack.running():
         rack.stop()
+        sweep(options.name)
         rack.start(boot(options), options.log)
         wait_for("the start of the rack", 10, rack.running)
         changed = True
@@ -207,10 +208,19 @@ def stop(options: argparse.Namespace) -> bool:
         run("ip", "link", "delete", options.link, check=False)
         wait_for(f"the end of the link {options.link}", 30, lambda: not Path("/sys/class/net", options.link).exists())
         changed = True
-    # systemd-nspawn makes this folder for the mounts that it hands into a container, and leaves it.
-    with contextlib.suppress(FileNotFoundError):
-        Path("/run/systemd/nspawn/propagate", options.name).rmdir()
+    sweep(options.name)
     return changed
+
+
+def sweep(name: str) -> None:
+    """Remove what a systemd-nspawn that was killed leaves: folders in which it shares mounts and sockets with a container.
+
+    Since systemd 256 one of them (unix-export) is a mount, and with it nspawn refuses to start a container of this name.
+    """
+    for folder in NSPAWN.glob(f"*/{name}"):
+        if folder.is_mount():
+            run("umount", "--lazy", str(folder))
+        folder.rmdir()
 
 
 def rendered(configuration: dict[str, Any]) -> dict[str, str]:
