@@ -32,9 +32,7 @@ LOGIN = re.compile(r"login: *\r?$", re.M)
 HOST_KEY = re.compile(r"seedcloud-guest: host key (ssh-\S+ \S+)")
 TAIL = 3000
 POLL = 2.0  # seconds between two questions; more where an answer takes longer
-BOOT_POLL = (
-    5.0  # the same while an instance starts and boots, which takes longer, and longer where it is asked more often
-)
+BOOT_POLL = 5.0  # the same while an instance starts and boots, which takes the longer the more often it is asked
 SILENCE = 15.0  # seconds without a word on the console before it is asked whether the instance still runs
 
 # Nova's api-ref, "Server power states": what an instance is in that nobody stopped, and its hypervisor did.
@@ -260,9 +258,7 @@ class Proof:
                 if now > end:
                     last = f"; {len(faults)} questions met a server error, the last: {faults[-1]}" if faults else ""
                     raise ProofError(f"{what} did not happen within {self.settings.timeout:g} s{last}")
-                time.sleep(
-                    max(POLL if every is None else every, now - asked)
-                )  # who is slow is not made slower by questions
+                time.sleep(max(every or POLL, now - asked))  # who is slow is not made slower by questions
         finally:
             if faults:
                 told = f"meet {len(faults)} server errors before {what} (the last: {faults[-1]})"
@@ -413,9 +409,8 @@ class Proof:
         """Whether Nova has an instance's network: it tells the addresses from its own notes, and asks nobody."""
         if (server := self._server()) is None:
             return False
-        answer = self.cloud.compute.get(
-            f"/servers/{server.id}/ips"
-        )  # the SDK's server_ips() takes an error for an answer
+        # Not the SDK's server_ips(), which takes an error for an answer.
+        answer = self.cloud.compute.get(f"/servers/{server.id}/ips")
         if answer.status_code == 404:  # lost in between
             return False
         sdk.raise_from_response(answer)
