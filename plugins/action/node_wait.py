@@ -47,6 +47,8 @@ _NEXT: dict[str, tuple[str, str]] = {
     "rebooting": ("ssh", "the deployed system did not answer: its boot order, network and console"),
 }
 
+# From the first answer of DHCP to the agent's first report: a machine that says nothing there has hung.
+_BOOTING = {"dhcp_leased", "loader_sent", "loader_fetched", "kernel_fetched"}
 _PROGRESS = 30.0  # seconds between two lines of one write
 
 _ORDER = {event: place for place, event in enumerate(_NEXT)}
@@ -138,6 +140,7 @@ class ActionModule(ActionBase):
                 "until": {"type": "list", "elements": "str", "required": True},
                 "timeout": {"type": "int", "default": 1800},
                 "silence": {"type": "int", "default": 600},
+                "boot_silence": {"type": "int", "default": 300},
                 "poll": {"type": "int", "default": 10},
                 "root": {"type": "path", "default": "/var/lib/seedcloud"},
                 "run": {"type": "str"},
@@ -175,10 +178,12 @@ class ActionModule(ActionBase):
             self._hear(pending, told["nodes"], until, width, now)
             for node in pending:
                 if node.result is None:
-                    self._lose_patience(node, now - start, now - node.heard, args["silence"])
+                    self._lose_patience(node, now - start, now - node.heard, args)
                     if node.result is not None:
                         display.display(f"{node.name:<{width}}  {node.result['msg']}", color="red")
-            self._note_failures([n for n in pending if n.result and n.result["code"] == "timeout"], args, task_vars)
+            self._note_failures(
+                [n for n in pending if n.result and n.result["code"] in ("hung", "timeout")], args, task_vars
+            )
 
     def _hear(self, pending: list[Watched], told: dict[str, Any], until: set[str], width: int, now: float) -> None:
         events = []
@@ -200,14 +205,21 @@ class ActionModule(ActionBase):
                 node.heard = now
                 node.take(event, until)
 
-    def _lose_patience(self, node: Watched, waited: float, silent: float, silence: float) -> None:
-        if waited < node.timeout and silent < silence:
-            return
+    def _lose_patience(self, node: Watched, waited: float, silent: float, args: dict[str, Any]) -> None:
         # The furthest it came, not the last: the ramdisk asks for an address, too.
         last = max(node.trail, key=lambda event: _ORDER.get(event, 0), default="")
+        late = waited >= node.timeout
+        booting = last in _BOOTING
+        if not late and silent < (min(args["silence"], args["boot_silence"]) if booting else args["silence"]):
+            return
         hop, look = _NEXT.get(last, (node.last.get("hop") or "agent", "the node's console"))
-        how = f"not done after {waited:.0f} s" if waited >= node.timeout else f"silent for {silent:.0f} s"
-        node.end("timeout", f"{how}, stopped at hop {hop} after {last or 'nothing'}: {look}", hop, node.last or None)
+        how = f"not done after {waited:.0f} s" if late else f"silent for {silent:.0f} s"
+        node.end(
+            "hung" if booting and not late else "timeout",
+            f"{how}, stopped at hop {hop} after {last or 'nothing'}: {look}",
+            hop,
+            node.last or None,
+        )
 
     def _note_failures(self, nodes: list[Watched], args: dict[str, Any], task_vars: dict[str, Any]) -> None:
         """A rerun must not join what nobody waits for any more."""

@@ -12,12 +12,18 @@ version_added: 0.1.0
 short_description: Collect which nodes failed
 description:
   - Of several failures of a node the first one is told.
+positional: again
 options:
   _input:
     description: What the batch modules returned, in their order.
     type: list
     elements: dict
     required: true
+  again:
+    description: The names of nodes that hung, and got another boot.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""

@@ -60,6 +60,10 @@ options:
     description: Seconds after which a node that tells nothing new is given up.
     type: int
     default: 600
+  boot_silence:
+    description: The same from DHCP's first answer to the agent's first report, where that is less. Whoever is silent there hangs.
+    type: int
+    default: 300
   poll:
     description: Seconds that one call on the seed lasts when nothing happens.
     type: int
@@ -106,7 +110,8 @@ nodes:
       event: null
   contains:
     code:
-      description: One of V(reached), V(failed) (an event said so), V(timeout), V(superseded) (another run ordered
+      description: One of V(reached), V(failed) (an event said so), V(timeout), V(hung) (silent between
+        DHCP and its agent, which took no claim), V(superseded) (another run ordered
         anew), V(withdrawn), and the codes of M(seedcloud.openstack.node_journal).
       type: str
       returned: always

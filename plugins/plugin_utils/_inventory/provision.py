@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -317,16 +317,19 @@ def node_hardware(journals: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def node_verdicts(results: Sequence[Mapping[str, Result]]) -> dict[str, dict[str, Any]]:
-    """name -> {hop, code, msg} of the nodes that failed, by the first result that says so."""
+def node_verdicts(results: Sequence[Mapping[str, Result]], again: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """name -> {hop, code, msg} of the nodes that failed, by the first result that says so.
+
+    `again` names nodes that got another boot, after one in which they hung.
+    """
     failed: dict[str, dict[str, Any]] = {}
     for result in results:
         for name, node in (result.get("nodes") or {}).items():
             if node["failed"] and name not in failed:
                 hop = node.get("hop") or ("bmc" if str(node["code"]).startswith("bmc_") else None)
                 # What the seed says itself, and what node_wait says of a silence, tells already where to look.
-                look = f"; look at {LOOK_AT[hop]}" if hop and node["code"] != "timeout" else ""
-                where = f"hop {hop}" if hop else "its order"
-                msg = f"{name} stopped at {where} ({node['code']}): {node['msg']}{look}"
+                look = f"; look at {LOOK_AT[hop]}" if hop and node["code"] not in ("hung", "timeout") else ""
+                where = f"{'in its second boot, ' if name in again else ''}at {f'hop {hop}' if hop else 'its order'}"
+                msg = f"{name} stopped {where} ({node['code']}): {node['msg']}{look}"
                 failed[name] = {"hop": hop, "code": node["code"], "msg": msg}
     return failed

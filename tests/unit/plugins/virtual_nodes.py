@@ -64,7 +64,9 @@ class SshServer(threading.Thread):
 
 @dataclass
 class VirtualNode:
-    """One machine. `breaks`: event at which its agent stops for good; `holds`: what its disk holds that is not ours."""
+    """One machine. `breaks`: event at which its agent stops for good; `holds`: what its disk holds that is not ours;
+    `hangs`: so many boots from the network end in the kernel, which never comes to its agent.
+    """
 
     name: str
     address: str
@@ -72,6 +74,7 @@ class VirtualNode:
     root: Path
     holds: list[str] = field(default_factory=list)
     breaks: str | None = None
+    hangs: int = 0
     hold: set[str] = field(default_factory=set)  # events before which the agent waits
     pace: float = 0.1
     disk: dict[str, Any] = field(default_factory=dict)
@@ -120,6 +123,12 @@ class VirtualNode:
             order = json.loads((place / "order.json").read_text())
         except FileNotFoundError:
             return "disk"
+        kernel = {"time": time.time(), "method": "GET", "uri": "/ramdisks/agent-0123456789ab/vmlinuz", "status": 200}
+        with (place / "access.jsonl").open("a") as log:
+            log.write(f"{json.dumps(kernel)}\n")
+        if self.hangs:
+            self.hangs -= 1
+            return None
         generation = order["generation"]
         reports = place / "reports" / str(generation) / boot_id
         reports.mkdir(parents=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -119,6 +120,31 @@ def test_silence_names_the_hop_and_ends_the_generation(seed: Seed, printed: list
     assert told["msg"] in printed[-1]
     last = store.history(seed.root, "node1", 1)[-1]
     assert (last["event"], last["level"], last["hop"]) == ("failed", "error", "dhcp")
+
+
+def test_a_boot_that_hangs_is_told_from_a_node_that_never_came(seed: Seed, printed: list[str]) -> None:
+    """Only between DHCP and the first report is so little silence too much, and something to try once more."""
+    for name, events in {
+        "node1": ["powered_on", "dhcp_leased", "kernel_fetched", "dhcp_leased"],
+        "node2": ["powered_on"],
+        "node3": ["powered_on", "dhcp_leased", "kernel_fetched", "claim_taken"],
+        "node4": ["powered_on", "dhcp_leased"],
+    }.items():
+        seed.order(name)
+        for event in events:
+            seed.tell(name, event)
+    nodes = [{"name": f"node{n}"} for n in (1, 2, 3)] + [{"name": "node4", "timeout": 1}]
+    told = wait(seed, nodes=nodes, silence=4, boot_silence=1)["nodes"]
+    assert {name: (node["code"], node["hop"]) for name, node in told.items()} == {
+        "node1": ("hung", "agent"),
+        "node2": ("timeout", "dhcp"),
+        "node3": ("timeout", "image"),
+        "node4": ("timeout", "loader"),
+    }
+    assert [re.match(r"silent for (\d)", told[f"node{n}"]["msg"])[1] for n in (1, 2, 3)] == ["1", "4", "4"]  # type: ignore[index]
+    assert "not done after 1 s" in told["node4"]["msg"]
+    assert store.history(seed.root, "node1", 1)[-1]["event"] == "failed"
+    assert wait(seed, nodes=[{"name": "node5"}], silence=1, boot_silence=9)["nodes"]["node5"]["code"] != "hung"
 
 
 def test_each_node_has_its_own_timeout(seed: Seed, printed: list[str]) -> None:

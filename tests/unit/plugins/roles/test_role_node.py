@@ -91,6 +91,49 @@ def test_each_fails_alone_and_disks_with_something_on_them_wait_for_their_hash(r
     assert "node3: order, boot from the network, write debian13-openstack-ffffffffffff" in r.run("--check")
 
 
+def test_a_boot_that_hangs_is_made_once_more(rack: Callable[..., Rack]) -> None:
+    """What became of the others in the first boot is told all the same, and nothing is tried for ever."""
+    r = rack(5)
+    r.inventory["all"]["vars"]["node_boot_silence"] = 5
+    one, two, three, four, five = r.nodes.values()
+    one.hangs, two.hangs = 1, 9
+    three.holds = ["gpt"]
+    four.bmc.process.kill()
+    out = r.run(rc=2)
+    assert [(node.writes, node.cut, node.boots) for node in (one, two, three, five)] == [
+        (1, 0, 3),  # it hangs, it is written, it runs
+        (0, 0, 2),
+        (0, 0, 1),
+        (1, 0, 2),
+    ]
+    assert r.events("node1") == [
+        *("ordered", "boot_device_set", "powered_on", "failed", "withdrawn"),
+        *("ordered", "boot_device_set", "powered_on", "withdrawn", "ssh_up", "deployed"),
+    ]
+    assert one.bmc.calls("power") == ["power 1", "power 0", "power 1"]
+    assert five.bmc.calls("power") == ["power 1"]
+    failed = dict(re.findall(r"^fatal: \[(node\d)\].*?stopped (.*?): ", out, re.MULTILINE))
+    assert failed == {
+        "node2": "in its second boot, at hop agent (hung)",
+        "node3": "at hop disk (failed)",
+        "node4": "at hop bmc (bmc_unreachable)",
+    }
+    assert f"node_wipe_confirm: {three.hash}" in out
+    assert not list((r.root / "awaited").iterdir())
+    two.hangs = 0
+    r.run("--limit", "node2")
+    assert (two.writes, two.cut) == (1, 0)
+
+
+def test_an_inspection_that_hangs_is_made_once_more(rack: Callable[..., Rack]) -> None:
+    r = rack(2)
+    r.inventory["all"]["vars"]["node_boot_silence"] = 5
+    r.nodes["node1"].hangs = 1
+    out = r.run(playbook="inspect_nodes")
+    for name in r.nodes:
+        assert f"{name}: disk sda holds nothing" in out
+
+
 def test_inspect_and_plan(rack: Callable[..., Rack]) -> None:
     """What inspect_nodes finds out, and that plan asks and changes nothing."""
     r = rack(1)
