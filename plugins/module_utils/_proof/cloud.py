@@ -383,13 +383,16 @@ class Proof:
         """
         api, gateway = self.cloud.network, {"network_id": external.id}
         with self.step("see the instance's address"):
+            # Whether there will be an instance is known first to who waits for it.
             self.until("an address", lambda: self._has_address() or self.started.is_set())
+            if self.started.is_set() and not self._has_address():
+                return None
         with self.step("make a router"):
             router = self._keep("router", api.create_router(name=self.name, external_gateway_info=gateway))
             api.add_interface_to_router(router, subnet_id=subnet.id)
         with self.step("give the instance a floating IP"):
             for left in reversed(range(self.settings.starts)):
-                # Nova makes its port. Whether there will be one is known first to who waits for the instance.
+                # Nova makes its port.
                 port = self.until("a port of the instance", lambda: self._port() or self.started.is_set())
                 if port is True and not (port := self._port()):
                     return None

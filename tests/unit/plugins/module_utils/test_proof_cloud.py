@@ -198,6 +198,8 @@ def test_a_cloud_that_does_not_come_to_an_end(
     assert (remaining, cloud.left) == ([], set())
     if breaks is no_login:
         assert report.console == "GRUB loading\n"
+    if breaks in (no_valid_host, error_without_a_word):  # there is no instance to be reached
+        assert "POST /network/v2.0/routers" not in cloud.asked
 
 
 @pytest.mark.usefixtures("programs", "screen")
@@ -216,6 +218,24 @@ def test_an_instance_that_its_hypervisor_stops(cloud: cloud_peer.Cloud, tmp_path
     else:
         assert fault and "the hypervisor has it paused, and nobody asked for that (see the end of" in fault
     assert (remaining, cloud.left) == ([], set())
+
+
+@pytest.mark.usefixtures("programs", "screen")
+@pytest.mark.parametrize(("starts", "gone", "said"), [(2, 1, None), (2, 2, "no port"), (1, 1, "no port")])
+def test_a_port_that_goes_with_an_instance_that_was_lost(
+    cloud: cloud_peer.Cloud, tmp_path: Path, starts: int, gone: int, said: str | None
+) -> None:
+    """Between the question for the port and the request for its floating IP: asked again, as often as instances may be lost."""
+    request_ = "POST /network/v2.0/floatingips"
+    cloud.faults[request_] = (404, {"NeutronError": {"type": "PortNotFound", "message": "no port", "detail": ""}})
+    cloud.passing[request_] = gone
+    report, fault, remaining = prove(cloud, tmp_path, timeout=60, starts=starts)
+    assert (remaining, cloud.left) == ([], set())
+    if said:
+        assert fault and fault.startswith("give the instance a floating IP: ") and said in fault
+    else:
+        assert fault is None and report.seen["floating_ip"] == "203.0.113.107"
+    assert cloud.asked.count(request_) == min(starts, gone + 1)
 
 
 @pytest.mark.parametrize(
