@@ -163,6 +163,16 @@ ONE_OPTION: list[tuple[dict[str, Any], set[str]]] = [
     ({"nova_config_overrides": {"libvirt": {"images_type": "raw"}}}, {"node2/nova-compute.service"}),
     ({"nova_virt_type": "qemu"}, {"node2/nova-compute.service"}),
     ({"nova_reserved_host_memory_mb": 7}, {"node2/nova-compute.service"}),
+    *(
+        ({f"{name}_uwsgi_config_overrides": {"uwsgi": {"harakiri": 7}}}, {f"node1/{unit}.service"})
+        for name, unit in {
+            "keystone": "keystone",
+            "placement": "placement-api",
+            "neutron": "neutron-api",
+            "nova": "nova-api",
+            "nova_metadata": "nova-api-metadata",
+        }.items()
+    ),
 ]
 # What several programs read is changed for all of them, and for no one else.
 NEUTRON = {"neutron-api.service", "neutron-periodic-workers.service", "neutron-ovn-maintenance-worker.service"}
