@@ -53,8 +53,10 @@ AUTH_OPTIONS = {
     *("auth_type", "auth_url", "username", "password", "project_name", "project_domain_name", "user_domain_name"),
     *("region_name", "project_domain_id", "user_domain_id", "system_scope", "valid_interfaces", "endpoint_override"),
 }
-# Sections with names of our choosing, which no sample can hold: the options of the store that they configure.
+# Options of sections that no sample holds: stores have names of our choosing, privsep's contexts are named in the code that uses them.
 STORES = {"local", "other", "os_glance_staging_store", "os_glance_tasks_store"}
+CONTEXTS = {"nova_sys_admin", "vif_plug_ovs_privileged"}
+UNSAMPLED = {f"{store}/filesystem_store_datadir" for store in STORES} | {f"{name}/helper_command" for name in CONTEXTS}
 
 # What hold the readers of /etc/default and the units of our drop-ins, beside what the manifests name.
 READERS = {"neutron-api", "neutron-ovn-metadata-agent", "nova-api", "nova-consoleproxy", "ovn-central"}
@@ -163,8 +165,7 @@ def oslo(root: Root, file: dict[str, Any]) -> list[str]:
     said = [line for line in done.stderr.splitlines() if line.startswith(("ERROR", "CRITICAL"))]
     if done.returncode and not said:
         return [done.stderr[-2000:]]
-    known = {f"{store}/filesystem_store_datadir" for store in STORES}
-    faults = [line for line in said if line.removeprefix("ERROR:root:").partition(" ")[0] not in known]
+    faults = [line for line in said if line.removeprefix("ERROR:root:").partition(" ")[0] not in UNSAMPLED]
     for section, option in options(file["content"]):  # its blind spot
         missed = f'Ignoring missing option "{option}" from group "{section}"' in done.stderr
         if missed and option not in AUTH_OPTIONS:

@@ -201,6 +201,7 @@ def test_one_option_restarts_who_reads_it_and_nothing_else(overrides: dict[str, 
     [
         ({"nova_scheduler_workers": 7}, {"node1/nova-scheduler.service"}),
         ({"nova_config_overrides": {"libvirt": {"images_type": "raw"}}}, {"node1/nova-compute.service"}),
+        ({"nova_config_overrides": {"nova_sys_admin": {"thread_pool_size": 7}}}, {"node1/nova-compute.service"}),
     ],
 )
 def test_so_it_is_where_one_file_is_read_by_both_roles(overrides: dict[str, Any], restarted: set[str]) -> None:
