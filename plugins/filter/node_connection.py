@@ -14,6 +14,8 @@ description:
   - Through the seed, as Ansible connects to the seed itself, with strict checking of the host key that the node's agent
     reported to the seed. No file is kept on the controller.
   - Connection variables that the inventory sets for the host itself are returned as they are.
+  - Ansible waits for a login for at least 60 seconds, longer where C(ANSIBLE_TIMEOUT), C(--timeout) or the configuration
+    say so; a node that has just booted may need more than the 10 seconds that are Ansible's default.
   - A task that is delegated to the seed reads the play's variables with the node's RV(ignore:inventory_hostname), but
     with the seed's RV(ignore:group_names). Give these, and the seed's own variables are returned there.
 positional: groups, host, group_names
@@ -45,6 +47,7 @@ EXAMPLES = r"""
     ansible_host: "{{ __node_connection.host }}"
     ansible_user: "{{ __node_connection.user }}"
     ansible_ssh_common_args: "{{ __node_connection.common_args }}"
+    ansible_ssh_timeout: "{{ __node_connection.timeout }}"
   tasks:
     - name: Ask for the kernel
       ansible.builtin.command: uname -r
@@ -53,14 +56,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Values of C(ansible_host), C(ansible_user) and C(ansible_ssh_common_args).
+  description: Values of C(ansible_host), C(ansible_user), C(ansible_ssh_common_args) and C(ansible_ssh_timeout) (seconds).
   type: dict
-  sample: {host: 192.0.2.11, user: debian, common_args: "-o 'ProxyCommand=ssh -W [%h]:%p -- 192.0.2.2' -o ..."}
+  sample: {host: 192.0.2.11, user: debian, common_args: "-o 'ProxyCommand=ssh -W [%h]:%p -- 192.0.2.2' -o ...", timeout: 60}
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible import constants, context
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.connect import node_connection
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.read import NODES, SEED
 
@@ -72,7 +76,8 @@ def connection(
     if group_names is not None and NODES not in group_names:
         host = seed
     node = host in groups.get(NODES, [])
-    return node_connection(host, hostvars[host], seed, hostvars[seed] if seed else {}, node)
+    timeout = context.CLIARGS.get("timeout") or constants.DEFAULT_TIMEOUT
+    return node_connection(host, hostvars[host], seed, hostvars[seed] if seed else {}, node, timeout)
 
 
 class FilterModule:

@@ -9,6 +9,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+# Seconds in which a node must have logged Ansible in and made it root. Ansible's own 10 are for machines at leisure: a node
+# that has just booted starts everything at once. One that does not answer at all was set aside before.
+LOGIN_TIMEOUT = 60
+
 
 def _first(variables: Mapping[str, Any], *names: str) -> Any:
     return next((variables[name] for name in names if variables.get(name) not in (None, "")), None)
@@ -53,20 +57,24 @@ def common_args(node: str, seed_name: str, seed: Mapping[str, Any], root: str) -
 
 
 def node_connection(
-    host: str, variables: Mapping[str, Any], seed_name: str, seed: Mapping[str, Any], node: bool
+    host: str, variables: Mapping[str, Any], seed_name: str, seed: Mapping[str, Any], node: bool, timeout: int = 0
 ) -> dict[str, Any]:
-    """What Ansible needs to connect to `host`; what the inventory says itself is kept."""
+    """What Ansible needs to connect to `host`; what the inventory says itself is kept.
+
+    `timeout` is what the operator told Ansible itself, in seconds: a longer one than ours is kept, too.
+    """
     at = variables.get("node_networks") or {}
     own = {
         "host": _first(variables, "ansible_host", "ansible_ssh_host"),
         "user": _first(variables, "ansible_user", "ansible_ssh_user"),
         "common_args": _first(variables, "ansible_ssh_common_args") or "",
+        "timeout": _first(variables, "ansible_ssh_timeout") or max(timeout, LOGIN_TIMEOUT),
     }
     if not node:
         return own | {"host": own["host"] or host}
     given = variables.get("seedcloud_ssh_common_args")
     root = seed.get("seed_root") or "/var/lib/seedcloud"
-    return {
+    return own | {
         "host": own["host"] or at.get("provisioning", {}).get("address") or host,
         "user": own["user"] or variables.get("seedcloud_ssh_user") or "debian",
         "common_args": own["common_args"] or given or common_args(host, seed_name, seed, root),

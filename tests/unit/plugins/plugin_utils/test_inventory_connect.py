@@ -68,6 +68,17 @@ def test_what_the_inventory_says_itself_is_kept() -> None:
     assert "ProxyCommand" in found["common_args"]
     own = {"ansible_host": "198.51.100.1", "ansible_user": "me", "seedcloud_ssh_common_args": "-J jump.example"}
     found = node_connection("node1", variables | own, "seed", {}, True)
-    assert found == {"host": "198.51.100.1", "user": "me", "common_args": "-J jump.example"}
+    assert found == {"host": "198.51.100.1", "user": "me", "common_args": "-J jump.example", "timeout": 60}
     found = node_connection("seed", {"ansible_user": "root"}, "seed", {}, False)
-    assert found == {"host": "seed", "user": "root", "common_args": ""}
+    assert found == {"host": "seed", "user": "root", "common_args": "", "timeout": 60}
+
+
+@pytest.mark.parametrize(
+    ("inventory", "ansible", "wanted"),
+    [({}, 10, 60), ({}, 90, 90), ({"ansible_ssh_timeout": 20}, 90, 20)],
+    ids=["ansible's own", "a longer one of ansible.cfg", "the inventory's"],
+)
+def test_a_login_may_take_as_long_as_the_operator_says_and_a_minute_at_least(
+    inventory: dict[str, int], ansible: int, wanted: int
+) -> None:
+    assert node_connection("node1", inventory, "seed", {}, True, ansible)["timeout"] == wanted
