@@ -56,6 +56,7 @@ MENDS = {
     "start a server": "see nova-scheduler's, nova-conductor's and nova-compute's journals",
     "read a login in the console log": "see the end of the console log; without one, nova-compute's journal and libvirt's log of the guest",
     "see the screen through noVNC": "see nova-novncproxy's journal, and that the console's URL is reached from here",
+    "see who runs the instance": "see nova-api's journal",
     "ping the floating IP": "see `ovn-nbctl lr-nat-list`, and that the provider bridge and this host share a wire",
     "log in over SSH with the injected key": "see the metadata agent's journal on the compute node, and the end of the console log",
     "see the instance's MTU": "see global_physnet_mtu and the MTU of the tunnel network",
@@ -313,15 +314,13 @@ class Proof:
         image, (flavor, key), (external, network, subnet) = together(self._image, self._account, self._network)
         first = self._ask(image, flavor, network)
         (server, host_key), floating = together(
-            lambda: self._to_login(first, lambda: self._ask(image, flavor, network)),
+            lambda: self._to_screen(first, lambda: self._ask(image, flavor, network)),
             lambda: self._way_in(external, subnet),
         )
         if server.id != first.id:
             with self.step("give the floating IP to the instance that stayed"):
                 self.cloud.network.update_ip(floating, port_id=self._port(server).id)
         address = str(floating.floating_ip_address)
-        with self.step("see the screen through noVNC"):
-            self.report.seen["screen"] = self._screen(server)
         with self.step("ping the floating IP"):
             self.until("an answer", lambda: _ok(["ping", "-c", "1", "-W", "2", address]))
         with self.step("log in over SSH with the injected key"):
@@ -424,6 +423,14 @@ class Proof:
         server = server or self._server()
         return server and next(self.cloud.network.ports(device_id=server.id), None)
 
+    def _to_screen(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
+        """The instance that a person has seen at work, all that Nova tells of it, and its SSH host key."""
+        server, host_key = self._to_login(server, ask)
+        with self.step("see the screen through noVNC"):
+            self.report.seen["screen"] = self._screen(server)
+        with self.step("see who runs the instance"):
+            return self.until("an answer", lambda: self.cloud.compute.get_server(server.id)), host_key
+
     def _to_login(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
         """The instance that a person can log in to, another one where the hypervisor lost it, and its SSH host key."""
         try:
@@ -433,7 +440,8 @@ class Proof:
 
     def _last_of(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
         for left in reversed(range(self.settings.starts)):
-            server = self._started(server)
+            with self.step("start a server"):
+                self.until("the start", lambda: self._is_active(server.id), BOOT_POLL)
             begun = time.monotonic()
             try:
                 with self.step("read a login in the console log"):
@@ -459,10 +467,6 @@ class Proof:
                     networks=[{"uuid": network.id}], security_groups=[{"name": self.name}],
                 ),
             )  # fmt: skip
-
-    def _started(self, server: Any) -> Any:
-        with self.step("start a server"):
-            return self.until("the start", lambda: self._active(server), BOOT_POLL)
 
     def _flavor(self) -> Any:
         wanted = self.settings.flavor
@@ -501,16 +505,19 @@ class Proof:
         except sdk.ForbiddenException:  # only an administrator sees them
             return True
 
-    def _active(self, server: Any) -> Any:
-        # Nova tells all of one server only after it has asked Neutron for its security groups; a list of names costs neither.
-        ended = self.cloud.compute.servers(details=False, name=self.name, status=["ACTIVE", "ERROR"])
-        if server.id not in {one.id for one in ended}:
-            return None
-        server = self.cloud.compute.get_server(server.id)
-        if server.status == "ERROR":
-            fault = server.fault if hasattr(server, "fault") else None
-            raise ProofError((fault or {}).get("message", "the server is in state ERROR"))
-        return server if server.status == "ACTIVE" else None
+    def _is_active(self, identity: str) -> bool:
+        # Nova tells all of one server only after it has asked Neutron for its security groups, and Neutron is at work for the
+        # way in, for minutes in an emulated cloud; a list of names costs neither.
+        if not self._has_status(identity, "ACTIVE", "ERROR"):
+            return False
+        if not self._has_status(identity, "ERROR"):
+            return True
+        fault = getattr(self.cloud.compute.get_server(identity), "fault", None)
+        raise ProofError((fault or {}).get("message", "the server is in state ERROR"))
+
+    def _has_status(self, identity: str, *wanted: str) -> bool:
+        fits = self.cloud.compute.servers(details=False, name=self.name, status=list(wanted))
+        return identity in {one.id for one in fits}
 
     def _power_state(self, server: Any) -> Any:
         return self.cloud.compute.get_server(server.id).power_state

@@ -87,8 +87,12 @@ def test_a_cloud_that_works(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
         at for at, line in enumerate(cloud.asked) if re.fullmatch(r"GET /compute/v2.1/servers/[^/]+/ips", line)
     )
     assert asked < cloud.asked.index("POST /network/v2.0/routers")
-    # All of a server is asked for once, not at each poll: Nova asks Neutron each time.
-    assert len([line for line in cloud.asked if re.fullmatch(r"GET /compute/v2.1/servers/servers-[^/]+", line)]) == 1
+    # All of a server is asked for once, when it has shown what it can: Nova asks Neutron each time, which makes the way in.
+    asked_all = [
+        at for at, line in enumerate(cloud.asked) if re.fullmatch(r"GET /compute/v2.1/servers/servers-[^/]+", line)
+    ]
+    shown = next(at for at, line in enumerate(cloud.asked) if line.endswith("/remote-consoles"))
+    assert len(asked_all) == 1 and asked_all[0] > shown
     assert not [line for line in cloud.asked if line.startswith("DELETE /network/v2.0/subnets/")]
     assert [step["step"] for step in report.steps][-3:] == [
         "see the instance's MTU", "remove everything again", "see that nothing remains",
@@ -111,6 +115,7 @@ FAULTS = [
     ("POST /network/v2.0/floatingips", (409, GONE), "give the instance a floating IP: ", "No more IP addresses"),
     ("GET /compute/v2.1/os-hypervisors", (500, None), "see a compute node: ", "nova-compute's journal"),
     ("POST /compute/v2.1/servers$", (403, ERROR), "ask for a server: ", "already used 20 of 20 cores"),
+    ("GET /compute/v2.1/servers/servers-[^/]+$", (404, None), "see who runs the instance: ", "nova-api's journal"),
     ("POST /compute/v2.1/servers/.*/action", (404, None), "read a login in the console log: ", "nova-compute's journal"),
     ("POST /compute/v2.1/servers/.*/action", (500, TIMEOUT), "read a login in the console log: a login did not", "MessagingTimeout"),
     ("POST /compute/v2.1/servers/.*/remote-consoles", (400, None), "see the screen through noVNC: ", "nova-novncproxy's journal"),
@@ -119,8 +124,18 @@ FAULTS = [
 
 @pytest.mark.parametrize(("request_", "answer", "step", "said"), FAULTS, ids=[f"{f[0]}-{f[1][0]}" for f in FAULTS])
 def test_a_request_that_is_refused(
-    cloud: cloud_peer.Cloud, tmp_path: Path, request_: str, answer: tuple[int, Any], step: str, said: str
+    cloud: cloud_peer.Cloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request_: str,
+    answer: tuple[int, Any],
+    step: str,
+    said: str,
 ) -> None:
+    def screen(self: proof.Proof, server: Any) -> dict[str, Any]:  # what it shows is seen in the test of a cloud that works
+        return dict(self.cloud.compute.create_console(server, console_type="novnc"))
+
+    monkeypatch.setattr(proof.Proof, "_screen", screen)
     cloud.faults[request_] = answer
     report, fault, remaining = prove(cloud, tmp_path)
     assert fault and fault.startswith(step) and said in fault, fault

@@ -146,7 +146,16 @@ ONE_OPTION: list[tuple[dict[str, Any], set[str]]] = [
         {"ovn_config_overrides": {"openvswitch-switch": {"no-mlockall": True}}},
         {"node1/openvswitch-switch.service", "node2/openvswitch-switch.service"},
     ),
-    ({"neutron_workers": 7}, {"node1/neutron-api.service"}),
+    # Who keeps OVN's hash ring has to know how many there are.
+    (
+        {"neutron_workers": 7},
+        {
+            "node1/neutron-api.service",
+            "node1/neutron-periodic-workers.service",
+            "node1/neutron-ovn-maintenance-worker.service",
+        },
+    ),
+    ({"neutron_api_database_driver": "mysqldb"}, {"node1/neutron-api.service"}),
     ({"neutron_metadata_workers": 7}, {"node2/neutron-ovn-metadata-agent.service"}),
     (
         {"neutron_metadata_config_overrides": {"DEFAULT": {"debug": True}}},
