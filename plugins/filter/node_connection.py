@@ -77,7 +77,7 @@ def connection(
         host = seed
     node = host in groups.get(NODES, [])
     timeout = context.CLIARGS.get("timeout") or constants.DEFAULT_TIMEOUT
-    return node_connection(host, hostvars[host], seed, hostvars[seed] if seed else {}, node, timeout)
+    return node_connection(host, hostvars[host], seed, hostvars[seed] if seed else {}, node, timeout=timeout)
 
 
 class FilterModule:

@@ -440,8 +440,7 @@ class Proof:
 
     def _last_of(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
         for left in reversed(range(self.settings.starts)):
-            with self.step("start a server"):
-                self.until("the start", lambda: self._is_active(server.id), BOOT_POLL)
+            self._see_start(server)
             begun = time.monotonic()
             try:
                 with self.step("read a login in the console log"):
@@ -467,6 +466,10 @@ class Proof:
                     networks=[{"uuid": network.id}], security_groups=[{"name": self.name}],
                 ),
             )  # fmt: skip
+
+    def _see_start(self, server: Any) -> None:
+        with self.step("start a server"):
+            self.until("the start", lambda: self._is_active(server.id), BOOT_POLL)
 
     def _flavor(self) -> Any:
         wanted = self.settings.flavor

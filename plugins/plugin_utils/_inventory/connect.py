@@ -57,7 +57,7 @@ def common_args(node: str, seed_name: str, seed: Mapping[str, Any], root: str) -
 
 
 def node_connection(
-    host: str, variables: Mapping[str, Any], seed_name: str, seed: Mapping[str, Any], node: bool, timeout: int = 0
+    host: str, variables: Mapping[str, Any], seed_name: str, seed: Mapping[str, Any], node: bool, *, timeout: int = 0
 ) -> dict[str, Any]:
     """What Ansible needs to connect to `host`; what the inventory says itself is kept.
 

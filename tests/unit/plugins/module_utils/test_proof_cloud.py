@@ -132,7 +132,8 @@ def test_a_request_that_is_refused(
     step: str,
     said: str,
 ) -> None:
-    def screen(self: proof.Proof, server: Any) -> dict[str, Any]:  # what it shows is seen in the test of a cloud that works
+    # What it shows is seen in the test of a cloud that works.
+    def screen(self: proof.Proof, server: Any) -> dict[str, Any]:
         return dict(self.cloud.compute.create_console(server, console_type="novnc"))
 
     monkeypatch.setattr(proof.Proof, "_screen", screen)

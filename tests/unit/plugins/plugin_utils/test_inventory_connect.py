@@ -81,4 +81,4 @@ def test_what_the_inventory_says_itself_is_kept() -> None:
 def test_a_login_may_take_as_long_as_the_operator_says_and_a_minute_at_least(
     inventory: dict[str, int], ansible: int, wanted: int
 ) -> None:
-    assert node_connection("node1", inventory, "seed", {}, True, ansible)["timeout"] == wanted
+    assert node_connection("node1", inventory, "seed", {}, True, timeout=ansible)["timeout"] == wanted
