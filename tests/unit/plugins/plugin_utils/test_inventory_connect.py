@@ -10,8 +10,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible import context
+from ansible.utils.context_objects import CLIArgs
+from ansible_collections.seedcloud.openstack.plugins.filter.node_connection import connection
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.connect import common_args, node_connection
 from ansible_collections.seedcloud.openstack.tests.unit.plugins.virtual_nodes import SshServer, host_key
+
+TOP = Path(__file__).resolve().parents[4]
 
 
 def ssh(arguments: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -82,3 +88,14 @@ def test_a_login_may_take_as_long_as_the_operator_says_and_a_minute_at_least(
     inventory: dict[str, int], ansible: int, wanted: int
 ) -> None:
     assert node_connection("node1", inventory, "seed", {}, True, timeout=ansible)["timeout"] == wanted
+
+
+def test_what_is_told_to_ansible_itself_reaches_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "CLIARGS", CLIArgs({"timeout": 90}))  # what --timeout and ANSIBLE_TIMEOUT come to
+    assert connection({"node1": {}}, {"seedcloud_nodes": ["node1"]}, "node1")["timeout"] == 90
+
+
+def test_the_plays_take_all_that_the_filter_returns() -> None:
+    taken = yaml.safe_load((TOP / "playbooks/vars/node_connection.yml").read_text())
+    returned = {f"{{{{ __node_connection.{key} }}}}" for key in node_connection("node1", {}, "seed", {}, True)}
+    assert returned <= set(map(str, taken.values()))
