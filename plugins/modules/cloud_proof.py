@@ -76,9 +76,14 @@ options:
     type: int
     default: 1
   folder:
-    description: Where the picture of the screen and the progress are kept.
+    description: Where the picture of the screen is kept, and, while it runs, its keys.
     type: path
     required: true
+  progress:
+    description:
+      - The action plugin gives it. Each step is told, when it begins and when it ends, in a file below C(/run/seedcloud) that is
+        named by this word, and printed while the module runs.
+    type: str
 requirements:
   - openstacksdk >= 0.101 (C(python3-openstacksdk))
   - websocket-client >= 1.2 (C(python3-websocket))
@@ -151,6 +156,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.seedcloud.openstack.plugins.module_utils._cloud.sdk import HAS_OPENSTACK, not_there_yet
+from ansible_collections.seedcloud.openstack.plugins.module_utils._progress import Progress
 from ansible_collections.seedcloud.openstack.plugins.module_utils._proof import cloud as proof
 
 FLAVOR = {"ram": 256, "vcpus": 1, "disk": 1}
@@ -171,6 +177,7 @@ def arguments() -> dict[str, dict[str, object]]:
         "timeout": {"type": "float", "default": 300},
         "starts": {"type": "int", "default": 1},
         "folder": {"type": "path", "required": True},
+        "progress": {"type": "str"},
     }
 
 
@@ -206,8 +213,11 @@ def main() -> None:
         folder=folder,
     )
     try:
-        with contextlib.nullcontext() if module.check_mode else alone(folder):
-            report, fault, remaining = proof.prove(settings, secrets.token_hex(3), check=module.check_mode)
+        with (
+            contextlib.nullcontext() if module.check_mode else alone(folder),
+            Progress("cloud_proof", given["progress"]).told() as progress,
+        ):
+            report, fault, remaining = proof.prove(settings, secrets.token_hex(3), module.check_mode, progress.tell)
     except BlockingIOError:
         module.fail_json(msg=f"another proof holds {folder}/lock")
     result = {

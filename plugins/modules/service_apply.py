@@ -118,9 +118,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.seedcloud.openstack.plugins.module_utils._apply.apply import Applier
-from ansible_collections.seedcloud.openstack.plugins.module_utils._apply.progress import Progress, progress_file
+from ansible_collections.seedcloud.openstack.plugins.module_utils._apply.graph import Outcome
 from ansible_collections.seedcloud.openstack.plugins.module_utils._apply.records import Records
 from ansible_collections.seedcloud.openstack.plugins.module_utils._apply.system import ApplyError, Vault
+from ansible_collections.seedcloud.openstack.plugins.module_utils._progress import Progress
 
 SPEC: dict[str, Any] = {
     # A JSON text: as one string it is masked whole in every log, where a dict would have each of its words masked.
@@ -149,6 +150,14 @@ def report(applier: Applier, nodes: dict[str, dict[str, Any]], mask: Vault) -> d
     }
 
 
+def tell(progress: Progress, name: str, outcome: Outcome) -> None:
+    """Tell that a node of the graph has ended; one that changed nothing is not worth a line."""
+    failed = bool(outcome.get("failed"))
+    if failed or outcome.get("changed"):
+        what = "failed" if failed else outcome.get("action", "done")
+        progress.tell(f"{name}: {what} ({outcome.get('seconds', 0.0):.0f} s)")
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     if module.params["workers"] < 0:
@@ -156,8 +165,7 @@ def main() -> None:
     vault = Vault(module.params["secrets"])
     try:
         records = Records(Path(module.params["records"]), write=not module.check_mode)
-        token = module.params["progress"]
-        with records.turn(), Progress(Path(progress_file(token)) if token else None).told() as progress:
+        with records.turn(), Progress("service_apply", module.params["progress"]).told() as progress:
             applier = Applier(
                 json.loads(module.params["plan"]),
                 vault,
@@ -165,7 +173,7 @@ def main() -> None:
                 check=module.check_mode,
                 patience=module.params["patience"],
                 workers=module.params["workers"],
-                tell=progress.tell,
+                tell=lambda name, outcome: tell(progress, name, outcome),
             )
             result = report(applier, applier.run(module.params["phase"]), vault)
     except (ApplyError, OSError) as error:

@@ -92,7 +92,7 @@ class Settings:
     flavor: Mapping[str, int]
     timeout: float
     starts: int  # so many instances may be started where the hypervisor stops them by itself
-    folder: Path  # keys, the picture of the screen and the progress, all of this run
+    folder: Path  # keys and the picture of the screen, all of this run
 
 
 @dataclass
@@ -205,8 +205,8 @@ def labelled(items: Items, prefix: str) -> Items:
 class Proof:
     """One run."""
 
-    def __init__(self, cloud: Any, settings: Settings, run: str, check: bool = False) -> None:
-        self.cloud, self.settings, self.check = cloud, settings, check
+    def __init__(self, cloud: Any, settings: Settings, run: str, tell: Callable[[str], None]) -> None:
+        self.cloud, self.settings, self.tell = cloud, settings, tell
         self.name = f"{settings.prefix}-{run}"
         self.report = Report()
         self.made: Items = {kind: {} for kind in KINDS}
@@ -218,22 +218,19 @@ class Proof:
     def step(self, name: str) -> Iterator[None]:
         """Note how long it took; say where it stopped."""
         begun = time.monotonic()
-        self._progress(f"{name} ...")
+        self.tell(f"{name} ...")
         try:
             yield
         except STOPS as exc:
             mend = f" ({MENDS[name]})" if name in MENDS else ""
             kind = type(exc) if isinstance(exc, ProofError) else ProofError
             raise kind(f"{name}: {exc}{mend}") from exc
-        seconds = round(time.monotonic() - begun, 1)
-        self.report.steps.append({"step": name, "seconds": seconds})
-        self._progress(f"{name}: {seconds} s")
+        self.note(name, time.monotonic() - begun)
 
-    def _progress(self, line: str) -> None:
-        if self.check:
-            return
-        with (self.settings.folder / "progress").open("a", encoding="utf-8") as stream:
-            stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    def note(self, step: str, seconds: float) -> None:
+        """A step, or what a step met, that is over."""
+        self.report.steps.append({"step": step, "seconds": round(seconds, 1)})
+        self.tell(f"{step}: done ({seconds:.0f} s)")
 
     def until(self, what: str, ask: Callable[[], Any], every: float | None = None) -> Any:
         """Ask until there is an answer, every so many seconds (POLL).
@@ -263,7 +260,7 @@ class Proof:
         finally:
             if faults:
                 told = f"meet {len(faults)} server errors before {what} (the last: {faults[-1]})"
-                self.report.steps.append({"step": told, "seconds": round(lost, 1)})
+                self.note(told, lost)
 
     # -- removal
 
@@ -448,8 +445,7 @@ class Proof:
             except StoppedError as exc:
                 if not left:
                     raise
-                seconds = round(time.monotonic() - begun, 1)
-                self.report.steps.append({"step": f"lose the instance ({exc})", "seconds": seconds})
+                self.note(f"lose the instance ({exc})", time.monotonic() - begun)
             with self.step("remove the instance that was lost"):
                 self.cloud.compute.delete_server(server)
                 self.until("the removal of the server", lambda: self._are_gone(self.made["server"]))
@@ -623,15 +619,18 @@ def _ok(argv: list[str]) -> bool:
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0  # pylint: disable=ansible-bad-function  # a library
 
 
-def prove(settings: Settings, run: str, check: bool = False) -> tuple[Report, str | None, list[str]]:
-    """The proof, and the removal of what it made whatever came of it: report, fault, what remains."""
+def prove(
+    settings: Settings, run: str, check: bool = False, tell: Callable[[str], None] = lambda text: None
+) -> tuple[Report, str | None, list[str]]:
+    """The proof, and the removal of what it made whatever came of it: report, fault, what remains.
+
+    `tell` hears of each step when it begins and when it has ended.
+    """
     try:
         cloud = connect(settings.cloud, settings.clouds_file)
     except FAULTS as exc:
         return Report(), str(exc), []
-    proof = Proof(cloud, settings, run, check)
-    if not check:
-        (settings.folder / "progress").unlink(missing_ok=True)
+    proof = Proof(cloud, settings, run, tell)
     try:
         with proof.step("sign in"):
             cloud.authorize()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,9 @@ def test_a_proof_is_made_again_when_what_it_stands_for_changes(tmp_path: Path) -
         estate.vars |= {"verify_stamp": str(tmp_path / "stamp.json"), "verify_stamp_inputs": "an inventory"}
         estate.vars |= {"verify_stamp_files": [str(images), str(tmp_path / "absent")]}
         images.write_text("one")
-        estate.run()
+        out = estate.run()
+        steps = re.findall(r"^seed +\+\d+s  (.+?)(?: \.\.\.|: done \(\d+ s\))$", out, re.MULTILINE)
+        assert steps[:2] == ["sign in"] * 2 and Counter(steps)["make a router"] == 2, out
         for content, proves in (("one", False), ("another", True)):
             images.write_text(content)
             cloud.asked.clear()
