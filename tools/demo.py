@@ -119,8 +119,11 @@ PLAY = re.compile(r"^PLAY \[(.*)\] \**$")
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?:[\w.]+ : )?(.*)\] \**$")
 RESULT = re.compile(r"^(changed|fatal|failed|unreachable|included): (?:\[([^]]+)\])?(.*)$")
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
-# The journal's events, as node_wait prints them.
+# The journal's events, as node_wait prints them, and what modules tell of their progress (plugin_utils/_watched.py).
 EVENT = re.compile(r"^[\w.-]+ +\+\d+s  ")
+
+
+QUIET = 10  # seconds without a line, after which a person wants to know what is at work
 
 
 class Follower:
@@ -129,9 +132,23 @@ class Follower:
     def __init__(self, show: Show, stage_of: dict[str, str]) -> None:
         self.show, self.stage_of = show, stage_of
         self.task = self.told = ""
+        self.still = threading.Timer(QUIET, show.say)
         self.changed: dict[str, int] = {}
 
     def line(self, line: str) -> None:
+        """Take a line of the output; where none follows it for a while, the task that is at work is told."""
+        self.still.cancel()
+        self._judge(line)
+        self.still = threading.Timer(QUIET, self.show.say, [f"   {self.task} ..."])
+        self.still.daemon = True
+        if self.task:
+            self.still.start()
+
+    def end(self) -> None:
+        """No line will follow."""
+        self.still.cancel()
+
+    def _judge(self, line: str) -> None:
         if match := PLAY.match(line):
             if match[1] in self.stage_of:
                 self.show.enter(self.stage_of[match[1]])
@@ -176,6 +193,8 @@ def command(show: Show, argv: list[str], follower: Follower | None = None, **opt
             show.log.write(line)
             if follower:
                 follower.line(line.rstrip("\n"))
+        if follower:
+            follower.end()
     if process.returncode:
         raise Failed(f"{Path(argv[0]).name} {argv[1] if len(argv) > 1 else ''} ended with {process.returncode}")
 

@@ -61,6 +61,7 @@ def report(said: str) -> dict[str, Any]:
     follower = demo.Follower(show, PLAYS)
     for line in said.splitlines():
         follower.line(line)
+    follower.end()
     demo.report(show, demo.Memory(), follower.changed)
     told: dict[str, Any] = json.loads(demo.REPORT.read_text())
     return told
@@ -90,3 +91,15 @@ def test_the_seeds_folder_is_what_the_inventory_says() -> None:
     demo.inventory()["vars"].clear()
     demo.inventory()["children"]["seedcloud_seed"]["hosts"]["seed"].clear()
     assert demo.seed_root() == "/var/lib/seedcloud"
+
+
+def test_a_task_that_says_nothing_for_long_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "QUIET", 0.5)
+    build = "TASK [seedcloud.openstack.image : Build the golden image] ***"
+    script = f"import time; print({build!r}, flush=True); time.sleep({{}}); print('changed: [seed]', flush=True)"
+    for seconds, times in ((0, 0), (2, 1)):
+        show = demo.Show(io.StringIO())
+        demo.command(show, [sys.executable, "-c", script.format(seconds)], demo.Follower(show, PLAYS))
+        assert capsys.readouterr().out.count("   Build the golden image ...\n") == times
