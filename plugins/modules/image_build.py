@@ -78,6 +78,12 @@ options:
     type: list
     elements: str
     default: []
+  extra_files:
+    description:
+      - Files of the operator's own, by their absolute paths, with their contents; owned by root, mode 0644.
+      - Whatever boots may read the image, so that no secret belongs into one. What tells nodes apart does not stay.
+    type: dict
+    default: {}
   compression_level:
     description: How hard zstd tries. No part of the image's identity.
     type: int
@@ -165,7 +171,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._build.common import BuildError
-from ..module_utils._build.golden import Golden, ensure
+from ..module_utils._build.golden import Golden, ensure, faulty
 
 ARGUMENTS = {
     "root": {"type": "path", "default": "/var/lib/seedcloud"},
@@ -178,6 +184,7 @@ ARGUMENTS = {
     "excluded_paths": {"type": "list", "elements": "str", "default": []},
     "included_paths": {"type": "list", "elements": "str", "default": []},
     "debconf_answers": {"type": "list", "elements": "str", "default": []},
+    "extra_files": {"type": "dict", "default": {}},
     "compression_level": {"type": "int", "default": 6},
     "update": {"type": "bool", "default": False},
     "keep": {"type": "list", "elements": "str", "default": []},
@@ -188,6 +195,8 @@ def main() -> None:
     """Specification, build, exit."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     given = module.params
+    if faults := faulty(given["extra_files"]):
+        module.fail_json(msg=f"extra_files: {'; '.join(faults)}")
     spec = Golden(
         prefix=given["prefix"],
         suite=given["suite"],
@@ -197,6 +206,7 @@ def main() -> None:
         excludes=given["excluded_paths"],
         includes=given["included_paths"],
         debconf=given["debconf_answers"],
+        files=given["extra_files"],
         sources="" if given["apt_sources"] == "host" else given["apt_sources"],
     )
     try:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class Golden:
     excludes: Sequence[str] = ()
     includes: Sequence[str] = ()
     debconf: Sequence[str] = ()
+    files: Mapping[str, str] = field(default_factory=dict)  # content by absolute path
     sources: str = ""  # empty: the host's own
     reserve: int = 128 << 20
 
@@ -115,8 +117,35 @@ def preset(units: Sequence[str]) -> str:
     return "".join(f"enable {unit}\n" for unit in units) + "disable *\n"
 
 
+def faulty(files: Mapping[str, Any]) -> list[str]:
+    """What is wrong with files that are to be laid into an image: each an absolute path and a text."""
+    return [
+        f"{path!r}: a path of a file from / on, without . and .."
+        for path in files
+        if not re.fullmatch(r"(/(?!\.{1,2}(/|$))[^/\0]+)+", path)
+    ] + [f"{path!r}: its content is no text" for path, content in files.items() if not isinstance(content, str)]
+
+
+def lay(tree: Path, files: Mapping[str, str]) -> None:
+    """Write files of the operator's own. None of them leaves the tree by a link in it."""
+    top = tree.resolve()
+    for name, content in files.items():
+        path = tree / name.lstrip("/")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            inside = path.parent.resolve().is_relative_to(top) and not path.is_dir()
+        except (FileExistsError, NotADirectoryError):
+            inside = False
+        if not inside:
+            raise BuildError(f"extra_files: {name}: the image has no folder for it that is its own, or a folder in its place")
+        path.unlink(missing_ok=True)
+        path.write_text(content)
+        path.chmod(0o644)
+
+
 def finish(tree: Path, spec: Golden) -> None:
     """Make the tree nobody's: no identity, no cache, nothing enabled but what the preset says."""
+    lay(tree, spec.files)
     presets = tree / "etc/systemd/system-preset/00-seedcloud.preset"
     presets.parent.mkdir(parents=True, exist_ok=True)
     presets.write_text("# Roles enable what a node runs.\n" + preset(spec.enabled_units))

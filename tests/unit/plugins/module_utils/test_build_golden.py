@@ -50,6 +50,7 @@ def test_equal_settings_have_equal_names() -> None:
         {"kernel_arguments": []},
         {"suite": "sid"},
         {"excludes": ["/x"]},
+        {"files": {"/etc/x": "y"}},
         {"sources": "deb https://192.0.2.5/debian trixie main"},
     ):
         assert replace(SPEC, **change).hash() != SPEC.hash()  # type: ignore[arg-type]  # fields of different types
@@ -117,6 +118,37 @@ def test_a_finished_tree_is_nobodys(tree: Path) -> None:
     assert "copy:" not in (tree / "etc/apt/sources.list").read_text()
     config = (tree / "boot/grub/grub.cfg").read_text()
     assert "root=PARTUUID=$part rw console=tty0\n" in config
+
+
+def test_files_of_the_operators_own(tree: Path, tmp_path: Path) -> None:
+    """They go where they are told, also over a link, and not over what tells nodes apart."""
+    (tree / "etc/motd").symlink_to("../run/motd")
+    files = {
+        "/opt/site/x.conf": "x = 1\n",
+        "/etc/motd": "ours\n",
+        "/etc/machine-id": "4712\n",
+        "/root/.ssh/id": "key\n",
+    }
+    golden.finish(tree, replace(SPEC, files=files))
+    assert (tree / "opt/site/x.conf").read_text() == "x = 1\n" and (
+        tree / "opt/site/x.conf"
+    ).stat().st_mode & 0o777 == 0o644
+    assert (tree / "etc/motd").read_text() == "ours\n" and not (tree / "etc/motd").is_symlink()
+    assert (tree / "etc/machine-id").read_text() == "" and not (tree / "root/.ssh/id").exists()
+    (tree / "var/lock").symlink_to(tmp_path)
+    for path in ("/var/lock/x", "/etc", "/etc/passwd/x"):
+        with pytest.raises(BuildError, match=f"extra_files: {path}: the image has no folder"):
+            golden.lay(tree, {path: "y"})
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("path", ["etc/x", "/", "/etc/", "/etc/../x", "/etc/./x", "//x", "/..", "/x\0y", ""])
+def test_a_path_that_is_none(path: str) -> None:
+    assert len(golden.faulty({path: "x", "/etc/..x/.y": "z"})) == 1
+
+
+def test_a_content_that_is_none() -> None:
+    assert golden.faulty({"/etc/x": 1}) == ["'/etc/x': its content is no text"]
 
 
 def test_a_unit_that_is_not_there(tree: Path) -> None:

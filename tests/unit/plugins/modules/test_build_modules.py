@@ -38,12 +38,22 @@ def test_the_image_is_as_told(run: Any, tmp_path: Path, monkeypatch: pytest.Monk
         return {"name": "i", "changed": True, "built": True, "packages": {"many": "1"}, "schema": 1}
 
     monkeypatch.setattr(image_build, "ensure", ensure)
-    result = run(image_build, packages=["sudo"], enabled_units=["ssh.service"], update=True, compression_level=9)
+    files = {"/etc/x": "y"}
+    given = {"packages": ["sudo"], "enabled_units": ["ssh.service"], "extra_files": files}
+    result = run(image_build, **given, update=True, compression_level=9)
     assert {key: result[key] for key in ("name", "changed", "built")} == {"name": "i", "changed": True, "built": True}
     assert "packages" not in result
     root, spec, level, named = asked
     assert (root, level, named) == (tmp_path, 9, {"check": False, "update": True, "keep": []})
     assert (spec.packages, spec.enabled_units, spec.suite, spec.sources) == (["sudo"], ["ssh.service"], "trixie", "")
+    assert spec.files == files
+
+
+def test_a_file_that_is_none_is_told_before_anything_is_built(run: Any, tmp_path: Path) -> None:
+    given = {"packages": ["sudo"], "enabled_units": [], "extra_files": {"etc/x": "y", "/etc/z": 1}}
+    message = run(image_build, rc=1, **given)["msg"]
+    assert message.startswith("extra_files: 'etc/x': a path") and "'/etc/z': its content is no text" in message
+    assert not list(tmp_path.iterdir())
 
 
 def test_check_mode_builds_nothing(run: Any, tmp_path: Path) -> None:
