@@ -22,9 +22,10 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,12 @@ def run_stage(
     return killed or code, said
 
 
+def side_by_side(*calls: Callable[[], Any]) -> list[Any]:
+    """What the calls return, when all have ended; where one ends the run, the others end what they are at first."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(lambda call: call(), calls))
+
+
 def redeploy(name: str) -> dict[str, Any]:
     """The variables that let a deployed node be written again: its disk holds something, so the run has to be told the hash."""
     wanted: dict[str, Any] = {"node_redeploy": [name]}
@@ -149,21 +156,25 @@ def accidents(names: list[str]) -> None:
     """Provision while ansible-playbook is killed at each event and at ten random moments; nobody writes a disk twice.
 
     The nodes are deployed side by side, each by runs of its own. A machine does not wait for a run that was killed. What
-    passes before the next run is there is had with the other node, or in another deployment, which is asked for and confirmed;
-    the random moments are had there, too.
+    passes before the next run is there is had with the other node, or in another deployment, which is asked for and confirmed.
+    Two runs at once are had with the last node while the others have their second deployment.
     """
     seed = int(os.environ.get("E2E_SEED") or random.randrange(1 << 32))
     chance = random.Random(seed)
     moments = [chance.uniform(2, 15) for _unused in range(10)]
     say(f"random moments of this run: E2E_SEED={seed}")
     left = list(EVENTS)
-    with ThreadPoolExecutor(len(names)) as pool:
-        list(pool.map(lambda name: deploy_through(name, {}, left, []), names))
-        for _unused in range(3):
-            if left or moments:
-                list(pool.map(lambda name: deploy_through(name, redeploy(name), left, moments), names))
+    side_by_side(*(partial(deploy_through, name, {}, left, moments) for name in names))
+    say(f"left for the next deployments: {left} {moments}")
+
+    def again(name: str) -> None:
+        deploy_through(name, redeploy(name), left, moments)
+
+    side_by_side(partial(two_at_once, names[-1]), *(partial(again, name) for name in names[:-1] if left or moments))
+    for _unused in range(2):
+        if left or moments:
+            side_by_side(*(partial(again, name) for name in names))
     check(not left and not moments, f"all kills were had{f', but not {left} {moments}' if left or moments else ''}")
-    two_at_once(names[-1])
     code, output = run_stage("provision_nodes")
     check(code == 0 and not CHANGED.search(output), "another run touches no node", output)
 
@@ -172,8 +183,7 @@ def two_at_once(name: str) -> None:
     """Two runs that want the same of a node give it one order and let it write once."""
     arguments = ["--limit", name, "-e", json.dumps(redeploy(name))]
     before = claims(name)
-    with ThreadPoolExecutor(2) as pool:
-        ended = list(pool.map(lambda _unused: run_stage("provision_nodes", *arguments), range(2)))
+    ended = side_by_side(*[partial(run_stage, "provision_nodes", *arguments)] * 2)
     check(
         [code for code, _output in ended] == [0, 0], "two runs at once end well", "\n".join(said for _c, said in ended)
     )
@@ -300,11 +310,11 @@ def change_one_option(names: list[str]) -> None:
     before = invocations(names)
     option = json.dumps({"glance_config_overrides": {"DEFAULT": {"limit_param_default": 26}}})
     compute = json.dumps({"nova_cpu_mode": "maximum"})
-    for change, shown, unit in (
-        (option, "limit_param_default = 26", "glance-api.service"),
-        (compute, "cpu_mode = maximum", "nova-compute.service"),
+    ended = side_by_side(*(partial(run_stage, "plan", "-e", change) for change in (option, compute)))
+    for shown, unit, (code, output) in (
+        ("limit_param_default = 26", "glance-api.service", ended[0]),
+        ("cpu_mode = maximum", "nova-compute.service", ended[1]),
     ):
-        code, output = run_stage("plan", "-e", change)
         told = output.rpartition("Tell which units deploy_services would restart")[2]
         check(code == 0 and f"+{shown}" in output, f"plan shows the difference: {shown}", output)
         check(set(re.findall(r"[\w-]+\.service", told)) == {unit}, f"plan tells that {unit} would be restarted", told)
@@ -319,11 +329,14 @@ def change_one_option(names: list[str]) -> None:
 
 def fail_a_stage(names: list[str]) -> None:
     """A stage that fails says why, and leaves what may tell more on the seed, also what the nodes know."""
-    code, output = run_stage("build_images", "-e", json.dumps({"image_extra_packages": ["no-such-package"]}))
+    (code, output), services = side_by_side(
+        partial(run_stage, "build_images", "-e", json.dumps({"image_extra_packages": ["no-such-package"]})),
+        partial(run_stage, "deploy_services", "-e", "neutron_clouds_file=/no/clouds.yaml"),
+    )
     check(code == 2 and "no-such-package" in output, "build_images names the package that does not exist")
     members = bundle_of(output)
     check("var/lib/lab/consoles/node1.log" in members, "the consoles are in it", "\n".join(members))
-    code, output = run_stage("deploy_services", "-e", "neutron_clouds_file=/no/clouds.yaml")
+    code, output = services
     check(code == 2 and "/no/clouds.yaml" in output, "deploy_services names the file that does not exist", output)
     members = bundle_of(output)
     missing = [name for name in names if f"{name}/commands/journal.txt" not in members]
@@ -375,8 +388,9 @@ def main(aio: bool) -> None:
     told = (demo.DEMO / "report.txt").read_text()
     check(second["proof"] == "skipped" and demo.PROOF_SKIPPED in told, "it skipped the proof and said so", told)
     say(f"the second demo took {second['seconds']} s")
-    for more in (["--check"], ["--limit", names[-1]]):
-        code, output = run_stage("deploy_overcloud", *more)
+    ways = ["--check"], ["--limit", names[-1]]
+    ended = side_by_side(*(partial(run_stage, "deploy_overcloud", *more) for more in ways))
+    for more, (code, output) in zip(ways, ended, strict=True):
         check(code == 0 and not CHANGED.search(output), f"deploy_overcloud {' '.join(more)} changes nothing", output)
     change_one_option(names)
     if not aio:
