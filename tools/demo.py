@@ -136,12 +136,12 @@ class Follower:
         self.changed: dict[str, int] = {}
 
     def line(self, line: str) -> None:
-        """Take a line of the output; where none follows it for a while, the task that is at work is told."""
+        """Take a line of the output; a task that begins and says nothing for a while is told."""
         self.still.cancel()
         self._judge(line)
-        self.still = threading.Timer(QUIET, self.show.say, [f"   {self.task} ..."])
-        self.still.daemon = True
-        if self.task:
+        if TASK.match(line):
+            self.still = threading.Timer(QUIET, self.show.say, [f"   {self.task} ..."])
+            self.still.daemon = True
             self.still.start()
 
     def end(self) -> None:

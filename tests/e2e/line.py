@@ -45,6 +45,9 @@ EVENTS = [
     *("configured", "host_keys", "rebooting"),
     *("ssh_up", "deployed"),
 ]
+# Those of them that the machine makes, a few of them within a second: it would be past the next before a run that was killed
+# is followed by another.
+OWN = EVENTS[EVENTS.index("dhcp_leased") : EVENTS.index("ssh_up")]
 CHANGED = re.compile(r"\bchanged=[1-9]")
 # The seed's folder, as this machine sees it.
 SEED_ROOT = demo.LAB / "rack/var/lib/seedcloud"
@@ -97,13 +100,22 @@ def claims(name: str) -> dict[int, int]:
     return Counter(event["generation"] for event in events(name) if event["event"] == "claim_taken")
 
 
+def hold(name: str, number: signal.Signals) -> None:
+    """Stop a machine, or let it go on: a second of its time is as long as we want."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if f"guest={name},".encode() in process.read_bytes():
+                os.kill(int(process.parent.name), number)
+
+
 def run_stage(
     name: str, *more: str, node: str = "", kill_at: Collection[str] = (), kill_after: float = math.inf
 ) -> tuple[str | int, str]:
     """Run a stage as a user does; kill -9 it as soon as one of some events happens to a node, or after some seconds.
 
     The exit status, or for one that was killed what it was killed at; and what it said. Ansible's workers have sessions of
-    their own: one that is at work goes on for a while, beside the next run.
+    their own: one that is at work goes on for a while, beside the next run. A machine at one of whose own events a run was
+    killed stands still until the next run says its first word.
     """
     argv = ["ansible-playbook", f"seedcloud.openstack.{name}", "-i", str(demo.INVENTORY), *more]
     cursor, deadline, killed = Cursor(1), time.monotonic() + kill_after, ""
@@ -120,13 +132,18 @@ def run_stage(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        speaks = False  # before its first word, a run that is killed leaves nothing
         while process.poll() is None and not killed:
-            time.sleep(0.05)
+            time.sleep(0.02)
             new = {event["event"] for event in events(node, cursor)} & set(kill_at) if kill_at else set()
-            if new and os.fstat(output.fileno()).st_size:  # before its first word, a run that is killed leaves nothing
+            if not speaks and os.fstat(output.fileno()).st_size:
+                speaks = True
+                hold(node, signal.SIGCONT)
+            if new and speaks:
                 killed = min(new, key=EVENTS.index)
             elif time.monotonic() > deadline:
                 killed = f"{kill_after:.1f} s"
+        hold(node, signal.SIGSTOP if killed in OWN else signal.SIGCONT)
         if killed:
             os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
@@ -155,9 +172,9 @@ def redeploy(name: str) -> dict[str, Any]:
 def accidents(names: list[str]) -> None:
     """Provision while ansible-playbook is killed at each event and at ten random moments; nobody writes a disk twice.
 
-    The nodes are deployed side by side, each by runs of its own. A machine does not wait for a run that was killed. What
-    passes before the next run is there is had with the other node, or in another deployment, which is asked for and confirmed.
-    Two runs at once are had with the last node while the others have their second deployment.
+    The nodes are deployed side by side, each by runs of its own. What passes together with another event is had with the other
+    node, or in another deployment, which is asked for and confirmed. Two runs at once are had with the last node while the
+    others have their second deployment.
     """
     seed = int(os.environ.get("E2E_SEED") or random.randrange(1 << 32))
     chance = random.Random(seed)
