@@ -131,13 +131,11 @@ def lay(tree: Path, files: Mapping[str, str]) -> None:
     top = tree.resolve()
     for name, content in files.items():
         path = tree / name.lstrip("/")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            inside = path.parent.resolve().is_relative_to(top) and not path.is_dir()
-        except (FileExistsError, NotADirectoryError):
-            inside = False
-        if not inside:
+        folders = [folder for folder in path.parents if folder.is_relative_to(tree) and os.path.lexists(folder)]
+        inside = path.parent.resolve().is_relative_to(top) and all(folder.is_dir() for folder in folders)
+        if not inside or path.is_dir():
             raise BuildError(f"extra_files: {name}: the image has no folder for it that is its own, or a folder in its place")
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.write_text(content)
         path.chmod(0o644)
