@@ -76,7 +76,7 @@ def is_run(playbook: str, said: str) -> bool:
     """Whether a test runs a playbook: on the rack, on machines that are played, from a container's, or by its file."""
     return bool(
         re.search(
-            rf'run_stage\(\s*"{playbook}"|playbook(?:=|: str = )"{playbook}"'
+            rf'run_stage(?:\(\s*|, )"{playbook}"|playbook(?:=|: str = )"{playbook}"'
             rf"|import_playbook: seedcloud\.openstack\.{playbook}\b"
             rf'|"ansible-playbook",[^\n]*playbooks/{playbook}\.yml"',
             said,

@@ -222,6 +222,7 @@ class Proof:
         try:
             yield
         except STOPS as exc:
+            self.tell(f"{name}: failed ({time.monotonic() - begun:.0f} s)")
             mend = f" ({MENDS[name]})" if name in MENDS else ""
             kind = type(exc) if isinstance(exc, ProofError) else ProofError
             raise kind(f"{name}: {exc}{mend}") from exc
@@ -624,7 +625,7 @@ def prove(
 ) -> tuple[Report, str | None, list[str]]:
     """The proof, and the removal of what it made whatever came of it: report, fault, what remains.
 
-    `tell` hears of each step when it begins and when it has ended.
+    `tell` hears of each step when it begins and when it has ended or failed.
     """
     try:
         cloud = connect(settings.cloud, settings.clouds_file)

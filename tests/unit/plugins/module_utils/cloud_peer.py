@@ -35,6 +35,7 @@ class Cloud(http.server.ThreadingHTTPServer):
     """`faults`: a regular expression of "METHOD /path" -> what is answered instead, as (status, body).
 
     `passing`: of these, as often as `faults` is to answer before the cloud does, where that is not always.
+    `held`: "METHOD /path" -> an event before which nothing is answered, for a minute.
     """
 
     daemon_threads = True
@@ -45,6 +46,7 @@ class Cloud(http.server.ThreadingHTTPServer):
         self.kept: dict[str, dict[str, dict[str, Any]]] = {}
         self.faults: dict[str, tuple[int, Any]] = {}
         self.passing: dict[str, int] = {}
+        self.held: dict[str, threading.Event] = {}
         self.asked: list[str] = []
         self.console = "seedcloud-guest: host key ssh-ed25519 AAAA\nguest login: \n"
         self.screen = "http://127.0.0.1:9/vnc.html?path=/"
@@ -114,6 +116,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         data, parts = self.body(), urlsplit(self.path)
         line = f"{self.command} {parts.path}"
         self.server.asked.append(line)
+        if line in self.server.held:
+            self.server.held[line].wait(60)
         for pattern, (status, body) in self.server.faults.items():
             if re.match(pattern, line) and self.server.passing.get(pattern, 1) > 0:
                 if pattern in self.server.passing:
