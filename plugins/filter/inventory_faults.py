@@ -12,6 +12,7 @@ version_added: 0.1.0
 short_description: Find every fault of the inventory at once
 description:
   - What is missing, of the wrong type, contradictory or taken twice, each with its host, its variable and its mend.
+  - Also what the roles that come later would refuse by their argument specifications.
   - Nothing but the inventory is looked at.
 positional: groups
 options:
@@ -48,12 +49,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.ansible import read
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.ansible import ERRORS, read
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.faults import inventory_faults
+from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.variables import variable_faults
 
 
 def faults(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[dict[str, str]]:
-    return [asdict(fault) for fault in inventory_faults(read(hostvars, groups))]
+    inventory = read(hostvars, groups)
+    found = inventory_faults(inventory) + variable_faults(hostvars, [*inventory.seeds, *inventory.nodes], ERRORS)
+    return [asdict(fault) for fault in sorted(found)]
 
 
 class FilterModule:

@@ -14,9 +14,11 @@ from jinja2.exceptions import TemplateError
 from .faults import inventory_faults
 from .read import Inventory, read_inventory
 
+ERRORS = (AnsibleError, TemplateError)
+
 
 def read(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> Inventory:
-    return read_inventory(hostvars, groups, (AnsibleError, TemplateError))
+    return read_inventory(hostvars, groups, ERRORS)
 
 
 def faultless(hostvars: Mapping[str, Any], groups: Mapping[str, list[str]]) -> Inventory:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jinja2 import StrictUndefined
+
 SEED, NODES, CONTROLLERS, COMPUTES = "seedcloud_seed", "seedcloud_nodes", "seedcloud_controllers", "seedcloud_computes"
 
 SHARED = (
@@ -75,7 +77,12 @@ class Inventory:
 
 
 def plain(value: Any) -> Any:
-    """A deep copy in plain types: templating happens here, once, and not at every later access."""
+    """A deep copy in plain types: templating happens here, once, and not at every later access.
+
+    What is undefined is an error here: to a filter, Ansible hands it as a value that raises only when it is used.
+    """
+    if isinstance(value, StrictUndefined):
+        str(value)
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

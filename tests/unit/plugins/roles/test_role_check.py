@@ -32,6 +32,15 @@ def test_the_rack_is_asked_and_told_about_at_once(rack: Callable[..., Rack]) -> 
     r = rack(2)
     r.inventory["all"]["vars"]["check_disk_gib_built"] = 1
     r.hosts["node1"]["node_bmc"]["password"] = "wrong"
+    username = r.hosts["node1"]["node_bmc"]["username"]
+    r.hosts["node2"] |= {"nova_virt_type": "kmv", "neutron_workers": "{{ a_fact_of_later }}"}
+    r.hosts["node1"]["node_bmc"]["username"] = "{{ vault_username }}"
+    out = r.run(playbook="check", rc=2)
+    assert "2 faults found, nothing was touched" in out
+    assert "node1: node_bmc: 'vault_username' is undefined. Give it a value that can be resolved." in out
+    assert "node2: nova_virt_type: value of nova_virt_type must be one of: kvm, qemu" in out
+    r.hosts["node1"]["node_bmc"]["username"] = username
+    r.hosts["node2"]["nova_virt_type"] = "qemu"
     out = r.run(playbook="check", rc=2)
     assert "2 faults found, nothing was touched" in out
     assert "node1: node_bmc: bmc_auth" in out
