@@ -71,7 +71,8 @@ options:
     default: 300
   starts:
     description:
-      - How many instances may be started, one after the other, where the hypervisor stops them by itself.
+      - How many instances may be started, one after the other, where the hypervisor stops them by itself, or where one has printed
+        nothing in a third of O(timeout).
       - More than 1 is for a hypervisor that is known to do so, such as an emulated one; a good one that does is broken.
     type: int
     default: 1

@@ -69,7 +69,7 @@ class ProofError(Exception):
 
 
 class StoppedError(ProofError):
-    """An instance does not run any more, by its hypervisor's doing."""
+    """An instance does not run any more, or never did, by its hypervisor's doing."""
 
 
 # What ends a step, with a message for people; anything else is a fault of ours.
@@ -91,7 +91,7 @@ class Settings:
     dns: list[str]
     flavor: Mapping[str, int]
     timeout: float
-    starts: int  # so many instances may be started where the hypervisor stops them by itself
+    starts: int  # so many instances may be started where the hypervisor stops them by itself, or never lets them begin
     folder: Path  # keys and the picture of the screen, all of this run
 
 
@@ -442,7 +442,7 @@ class Proof:
             begun = time.monotonic()
             try:
                 with self.step("read a login in the console log"):
-                    return server, self._login(server)
+                    return server, self._login(server, another=left > 0)
             except StoppedError as exc:
                 if not left:
                     raise
@@ -526,8 +526,12 @@ class Proof:
         self.report.console = self.cloud.compute.get_server_console_output(server)["output"] or ""
         return self.report.console
 
-    def _login(self, server: Any) -> str:
-        heard = time.monotonic()
+    def _login(self, server: Any, another: bool) -> str:
+        """The SSH host key of an instance that shows a login. One that is mute is given up before the time is over, where there
+        may be `another`: QEMU's emulation of SVM may leave a processor halted, with its interrupts off, while its firmware is at work.
+        """
+        begun = heard = time.monotonic()
+        patience = self.settings.timeout / 3
 
         def ask() -> str | None:
             nonlocal heard
@@ -540,6 +544,8 @@ class Proof:
                 heard = now
                 if (state := self._power_state(server)) in STOPPED:
                     raise StoppedError(f"the hypervisor has it {STOPPED[state]}, and nobody asked for that")
+            if another and not self.report.console and now - begun >= patience:
+                raise StoppedError(f"it has printed nothing for {patience:.0f} s")
             return None
 
         text = self.until("a login", ask, BOOT_POLL)

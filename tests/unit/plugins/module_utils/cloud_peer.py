@@ -53,6 +53,7 @@ class Cloud(http.server.ThreadingHTTPServer):
         self.server_state: dict[str, Any] = {"status": "ACTIVE"}
         # So many servers are stopped by their hypervisor before they print anything, once there is a floating IP.
         self.stopped = 0
+        self.mute = 0  # so many servers run, and never print anything
         self.servers_stay = False
         self.hypervisors = [{"id": 1, "hypervisor_hostname": "node2", "state": "up", "status": "enabled"}]
         self.add("networks", name="public", mtu=1500, **{"router:external": True}, project_id="admin")
@@ -266,7 +267,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             there = rest[0] in server.kept[kind] and server.kept[kind][rest[0]]["status"] == "ACTIVE"
             return self.answer(200, {"addresses": {"net": [{"addr": "172.31.255.9", "version": 4}]} if there else {}})
         if rest[1:] == ["action"]:
-            lost = server.kept[kind][rest[0]]["doomed"]
+            lost = server.kept[kind][rest[0]]["doomed"] or server.kept[kind][rest[0]]["mute"]
             return self.answer(200, {"output": "" if lost else server.console})
         if rest[1:] == ["remote-consoles"]:
             return self.answer(200, {"remote_console": {"type": "novnc", "protocol": "vnc", "url": server.screen}})
@@ -281,8 +282,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "OS-EXT-SRV-ATTR:hypervisor_hostname": "node2",
                 "OS-EXT-STS:power_state": 3 if server.stopped and server.kept.get("floatingips") else 1,
                 "doomed": server.stopped > 0,
+                "mute": server.mute > 0,
             }
-            server.stopped = max(0, server.stopped - 1)
+            server.stopped, server.mute = max(0, server.stopped - 1), max(0, server.mute - 1)
             made = server.add(kind, name=given["server"]["name"], **server.server_state, **state)
             if made["status"] == "ACTIVE":
                 [network] = given["server"]["networks"]

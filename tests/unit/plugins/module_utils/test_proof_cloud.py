@@ -238,6 +238,25 @@ def test_an_instance_that_its_hypervisor_stops(cloud: cloud_peer.Cloud, tmp_path
 
 
 @pytest.mark.usefixtures("programs", "screen")
+@pytest.mark.parametrize(("starts", "mute"), [(1, 1), (2, 1), (2, 2)])
+def test_an_instance_that_never_prints_anything(
+    cloud: cloud_peer.Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: int, mute: int
+) -> None:
+    """As one whose emulated processor halted in its firmware for ever: given up early where there may be another."""
+    monkeypatch.setattr(proof, "BOOT_POLL", 0.2)
+    cloud.mute = mute
+    report, fault, remaining = prove(cloud, tmp_path, timeout=6, starts=starts)
+    lost = [step["step"] for step in report.steps if step["step"].startswith("lose the instance")]
+    given_up = "lose the instance (read a login in the console log: it has printed nothing for 2 s"
+    assert [line.startswith(given_up) for line in lost] == [True] * min(mute, starts - 1), lost
+    if starts > mute:
+        assert fault is None
+    else:
+        assert fault and "a login did not happen within 6 s" in fault
+    assert (remaining, cloud.left) == ([], set())
+
+
+@pytest.mark.usefixtures("programs", "screen")
 @pytest.mark.parametrize(("starts", "gone", "said"), [(2, 1, None), (2, 2, "no port"), (1, 1, "no port")])
 def test_a_port_that_goes_with_an_instance_that_was_lost(
     cloud: cloud_peer.Cloud, tmp_path: Path, starts: int, gone: int, said: str | None
