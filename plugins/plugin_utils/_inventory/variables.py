@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.seedcloud.openstack.plugins.module_utils._build.golden import faulty
 
 from .read import NODE_ONLY, SEED_ONLY, SHARED, Fault, plain
@@ -32,38 +32,36 @@ def options() -> dict[str, tuple[str, dict[str, Any]]]:
         name: (path.parts[-3], spec)
         for path in sorted(_ROLES.glob("*/meta/argument_specs.yml"))
         if path.parts[-3] not in _NOT_IN_THE_LINE
-        for entry in yaml.safe_load(path.read_text())["argument_specs"].values()
+        for entry in yaml_load(path.read_text())["argument_specs"].values()
         for name, spec in (entry.get("options") or {}).items()
         if name not in judged
     }
 
 
 def variable_faults(
-    hostvars: Mapping[str, Mapping[str, Any]], hosts: Iterable[str], errors: tuple[type[Exception], ...] = (KeyError,)
+    hostvars: Mapping[str, Mapping[str, Any]], hosts: Iterable[str], errors: tuple[type[Exception], ...]
 ) -> list[Fault]:
     """What is wrong with the roles' variables of these hosts. One value that many hosts share is told once, at the first.
 
     What raises one of `errors` cannot be templated yet (it may need what a role finds out on its host) and is the role's to judge.
     """
-    found: dict[tuple[str, str], tuple[str, list[str], int]] = {}
+    given: dict[tuple[str, str], tuple[Any, list[str]]] = {}
     for host in hosts:
         for name in sorted(options().keys() & set(hostvars[host])):
             try:
                 value = plain(hostvars[host][name])
             except errors:
                 continue
-            key = name, repr(value)
-            first, said, others = found.get(key) or (host, _judge(name, value), -1)
-            found[key] = first, said, others + 1
+            given.setdefault((name, repr(value)), (value, []))[1].append(host)
     return [
         Fault(
-            host=host,
+            host=first,
             variable=name,
-            fault=fault + (f" (and on {others} more)" if others else ""),
+            fault=fault + (f" (and on {len(others)} more)" if others else ""),
             mend=f"`ansible-doc --type role seedcloud.openstack.{options()[name][0]}` says what it takes",
         )
-        for (name, _value), (host, said, others) in found.items()
-        for fault in said
+        for (name, _shown), (value, (first, *others)) in given.items()
+        for fault in _judge(name, value)
     ]
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.errors import AnsibleError
 from ansible_collections.seedcloud.openstack.plugins.filter.inventory_faults import faults
 from ansible_collections.seedcloud.openstack.plugins.plugin_utils._inventory.variables import options
 from ansible_collections.seedcloud.openstack.tests.unit.plugins.inventory_rack import Rack
@@ -57,18 +56,6 @@ def test_each_value_is_told_once_and_with_the_other_faults() -> None:
         ("node2", "node_firmware"),
         ("node3", "neutron_workers"),
     ]
-
-
-def test_what_cannot_be_templated_yet_is_left_to_its_role() -> None:
-    class Variables(dict[str, Any]):
-        def __getitem__(self, key: str) -> Any:
-            if key == "nova_workers":
-                raise AnsibleError("'ansible_processor_vcpus' is undefined")
-            return super().__getitem__(key)
-
-    r = Rack()
-    r.node1["nova_workers"] = "{{ ansible_processor_vcpus }}"
-    assert faults({name: Variables(given) for name, given in r.hostvars().items()}, r.groups) == []
 
 
 def test_what_the_roles_take_themselves_is_no_fault() -> None:
