@@ -31,11 +31,13 @@ except ImportError:
 LOGIN = re.compile(r"login: *\r?$", re.M)
 HOST_KEY = re.compile(r"seedcloud-guest: host key (ssh-\S+ \S+)")
 TAIL = 3000
-POLL = 2.0  # seconds between two questions; more where an answer takes longer
+POLL = 2.0  # seconds between two questions; as many as an answer took where that is more, and MOST at most
+MOST = 10.0
 BOOT_POLL = 5.0  # the same while an instance starts and boots, which takes the longer the more often it is asked
 SILENCE = 15.0  # seconds without a word on the console before it is asked whether the instance still runs
 
-# Nova's api-ref, "Server power states": what an instance is in that nobody stopped, and its hypervisor did.
+# Nova's api-ref, "Server power states": what an instance is in that is at work, and one that nobody stopped but its hypervisor.
+RUNNING = 1
 STOPPED = {3: "paused", 4: "shut down", 6: "crashed"}
 
 # Where a person looks when a step stops.
@@ -257,7 +259,7 @@ class Proof:
                 if now > end:
                     last = f"; {len(faults)} questions met a server error, the last: {faults[-1]}" if faults else ""
                     raise ProofError(f"{what} did not happen within {self.settings.timeout:g} s{last}")
-                time.sleep(max(every or POLL, now - asked))  # who is slow is not made slower by questions
+                time.sleep(max(every or POLL, min(now - asked, MOST)))  # who is slow is not made slower by questions
         finally:
             if faults:
                 told = f"meet {len(faults)} server errors before {what} (the last: {faults[-1]})"
@@ -506,18 +508,20 @@ class Proof:
             return True
 
     def _is_active(self, identity: str) -> bool:
-        # Nova tells all of one server only after it has asked Neutron for its security groups, and Neutron is at work for the
-        # way in, for minutes in an emulated cloud; a list of names costs neither.
-        if not self._has_status(identity, "ACTIVE", "ERROR"):
+        if not self._fits(identity, status=["ACTIVE", "ERROR"]):
             return False
-        if not self._has_status(identity, "ERROR"):
+        if not self._fits(identity, status=["ERROR"]):
             return True
         fault = getattr(self.cloud.compute.get_server(identity), "fault", None)
         raise ProofError((fault or {}).get("message", "the server is in state ERROR"))
 
-    def _has_status(self, identity: str, *wanted: str) -> bool:
-        fits = self.cloud.compute.servers(details=False, name=self.name, status=list(wanted))
-        return identity in {one.id for one in fits}
+    def _fits(self, identity: str, **filters: Any) -> bool:
+        """Whether the server is what the filters of Nova's list ask for.
+
+        Nova tells all of one server only after it has asked Neutron for its security groups, and Neutron is at work for the
+        way in, for minutes in an emulated cloud; a list of names costs neither.
+        """
+        return identity in {one.id for one in self.cloud.compute.servers(details=False, name=self.name, **filters)}
 
     def _power_state(self, server: Any) -> Any:
         return self.cloud.compute.get_server(server.id).power_state
@@ -542,7 +546,7 @@ class Proof:
                 heard = now
             elif now - heard >= SILENCE:
                 heard = now
-                if (state := self._power_state(server)) in STOPPED:
+                if not self._fits(server.id, power_state=RUNNING) and (state := self._power_state(server)) in STOPPED:
                     raise StoppedError(f"the hypervisor has it {STOPPED[state]}, and nobody asked for that")
             if another and not self.report.console and now - begun >= patience:
                 raise StoppedError(f"it has printed nothing for {patience:.0f} s")

@@ -292,8 +292,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     "ports", name="", device_id=made["id"], device_owner="compute:nova", network_id=network["uuid"]
                 )
             return self.answer(202, {"server": made})
-        if not rest and (states := parse_qs(urlsplit(self.path).query).get("status")):
-            fits = [item for item in server.kept.get(kind, {}).values() if item["status"] in states]
+        if not rest:
+            asked = parse_qs(urlsplit(self.path).query)
+            keys = {"name": "name", "status": "status", "power_state": "OS-EXT-STS:power_state"}
+            fits = [
+                item
+                for item in server.kept.get(kind, {}).values()
+                if all(str(item[key]) in asked[name] for name, key in keys.items() if name in asked)
+            ]
             return self.answer(200, {"servers": fits})
         return self.crud(kind, "server", [word for word in rest if word != "detail"], {}, given, 202)
 

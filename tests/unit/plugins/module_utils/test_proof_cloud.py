@@ -253,6 +253,9 @@ def test_an_instance_that_never_prints_anything(
         assert fault is None
     else:
         assert fault and "a login did not happen within 6 s" in fault
+    # Its state is read from a list while it is silent: for all of it Nova asks Neutron, behind the making of the way in.
+    asked_all = [line for line in cloud.asked if re.fullmatch(r"GET /compute/v2.1/servers/servers-[^/]+", line)]
+    assert len(asked_all) == (fault is None)
     assert (remaining, cloud.left) == ([], set())
 
 
