@@ -50,6 +50,7 @@ MENDS = {
     "find the external network": "see `openstack network list --external`",
     "make a network and a subnet": "see neutron-api's journal",
     "make a router": "see neutron-api's journal",
+    "connect the subnet to the router": "see neutron-api's journal",
     "give the instance a floating IP": "see that the provider network's allocation has free addresses",
     "list what is there": "see the journal of the service that is named",
     "see a compute node": "see nova-compute's journal on the compute nodes, and `openstack compute service list`",
@@ -377,17 +378,19 @@ class Proof:
     def _way_in(self, external: Any, subnet: Any) -> Any:
         """What it needs to be reached, made while it boots: a floating IP; None where there will be no instance.
 
-        Nova asks Neutron again and again until an instance has its network. With these dear requests before it, each
-        of those waits; a guest that boots asks for little.
+        Neutron has nothing to do while Nova looks for a place for the instance, and the router is made then. From there until
+        the instance has its network Nova asks it again and again, and each question would wait behind a dear request; a guest
+        that boots asks for little.
         """
         api, gateway = self.cloud.network, {"network_id": external.id}
+        with self.step("make a router"):
+            router = self._keep("router", api.create_router(name=self.name, external_gateway_info=gateway))
         with self.step("see the instance's address"):
             # Whether there will be an instance is known first to who waits for it.
             self.until("an address", lambda: self._has_address() or self.started.is_set())
             if self.started.is_set() and not self._has_address():
                 return None
-        with self.step("make a router"):
-            router = self._keep("router", api.create_router(name=self.name, external_gateway_info=gateway))
+        with self.step("connect the subnet to the router"):
             api.add_interface_to_router(router, subnet_id=subnet.id)
         with self.step("give the instance a floating IP"):
             for left in reversed(range(self.settings.starts)):
