@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -222,6 +223,23 @@ def test_a_cloud_that_does_not_come_to_an_end(
         assert report.console == "GRUB loading\n"
     if breaks in (no_valid_host, error_without_a_word):  # there is no instance to be reached
         assert not any(line.endswith("/add_router_interface") for line in cloud.asked)
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.5, 2.0), (7.0, 7.0), (33.0, 10.0)])
+def test_the_pause_after_a_slow_answer(monkeypatch: pytest.MonkeyPatch, took: float, pause: float) -> None:
+    """As long as the answer took, and never so long that what is waited for is seen late."""
+    now = 0.0
+    slept: list[float] = []
+
+    def ask() -> bool:
+        nonlocal now
+        now += took
+        return len(slept) == 1
+
+    monkeypatch.setattr(proof, "time", SimpleNamespace(monotonic=lambda: now, sleep=slept.append))
+    settings: Any = SimpleNamespace(timeout=600, prefix="test-proof")
+    assert proof.Proof(None, settings, "1a2b3c", lambda text: None).until("an answer", ask)
+    assert slept == [pause]
 
 
 @pytest.mark.usefixtures("programs", "screen")
