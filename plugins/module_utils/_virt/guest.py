@@ -34,10 +34,13 @@ from .._build.disk import SECTOR, bios_boot
 from .._build.ramdisk import Stage, pack
 
 PACKAGES = ("busybox-static", "dropbear-bin", "grub-pc-bin")
-CORE_MODULES = ("biosdisk", "linux")
+# Not `linux`: it reads the kernel to 1 MiB with all its room for unpacking (58 MB), and moves that a byte at a time to where
+# the kernel would like to be, for eight seconds of an emulated processor. `linux16` starts the kernel where it was read to.
+CORE_MODULES = ("biosdisk", "linux16")
 FIRST = 2048  # the sector of the kernel; what lies before it is for GRUB
-ARGUMENTS = "console=tty0 console=ttyS0 quiet panic=10"
-CONFIG = "linux (hd0){kernel} {arguments}\ninitrd (hd0){initrd}\nboot\n"
+# Without edd=off the kernel's real-mode part asks the BIOS for 16 disks, for seconds of an emulated processor in another.
+ARGUMENTS = "console=tty0 console=ttyS0 quiet panic=10 edd=off"
+CONFIG = "linux16 (hd0){kernel} {arguments}\ninitrd16 (hd0){initrd}\nboot\n"
 
 INIT = """\
 #!/bin/busybox sh
