@@ -38,7 +38,7 @@ PACKAGES = ("busybox-static", "dropbear-bin", "grub-pc-bin")
 # the kernel would like to be, for eight seconds of an emulated processor. `linux16` starts the kernel where it was read to.
 CORE_MODULES = ("biosdisk", "linux16")
 FIRST = 2048  # the sector of the kernel; what lies before it is for GRUB
-# Without edd=off the kernel's real-mode part asks the BIOS for 16 disks, for seconds of an emulated processor in another.
+# Without edd=off the kernel's real-mode part asks the BIOS about 16 disks, for seconds where an emulated processor emulates one.
 ARGUMENTS = "console=tty0 console=ttyS0 quiet panic=10 edd=off"
 CONFIG = "linux16 (hd0){kernel} {arguments}\ninitrd16 (hd0){initrd}\nboot\n"
 
