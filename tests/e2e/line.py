@@ -395,6 +395,10 @@ def main(aio: bool) -> None:
         for stage in ("check", "deploy_seed", "build_images"):
             code, output = run_stage(stage)
             check(code == 0, stage, output)
+        check(
+            [*(SEED_ROOT / "proof/guest").glob("guest-*.img")],
+            "the guest of the proof is built before a machine is switched on",
+        )
         accidents(sorted(demo.inventory()["children"]["seedcloud_nodes"]["hosts"]))
     make("demo", *rack)
     report = json.loads((demo.DEMO / "report.json").read_text())

@@ -10,9 +10,10 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -47,6 +48,7 @@ MENDS = {
     "make a flavor": "sign in as an administrator, or have one make a flavor for this",
     "make a key pair": "see nova-api's journal and the project's quota",
     "make a security group": "see neutron-api's journal and the project's quota",
+    "let ping and SSH in": "see neutron-api's journal and the project's quota",
     "find the external network": "see `openstack network list --external`",
     "make a network and a subnet": "see neutron-api's journal",
     "make a router": "see neutron-api's journal",
@@ -63,6 +65,8 @@ MENDS = {
     "ping the floating IP": "see `ovn-nbctl lr-nat-list`, and that the provider bridge and this host share a wire",
     "log in over SSH with the injected key": "see the metadata agent's journal on the compute node, and the end of the console log",
     "see the instance's MTU": "see global_physnet_mtu and the MTU of the tunnel network",
+    "take the instance away again": "see nova-compute's journal",
+    "take the way in away again": "see neutron-api's journal",
     "remove everything again": "remove by hand what the message names; the next proof tries again, too",
 }  # fmt: skip
 
@@ -174,27 +178,34 @@ def together(*lanes: Callable[[], Any]) -> list[Any]:
         if not isinstance(fault, ProofError):
             raise fault
     if faults:
-        raise ProofError("; ".join(str(fault) for fault in faults))
+        raise ProofError("; ".join(dict.fromkeys(str(fault) for fault in faults)))
     return [future.result() for future in futures]
+
+
+def listed(cloud: Any, service: str) -> Items:
+    """What the project owns of one service."""
+    found: Items = {}
+    faults = []
+    for name, kind in KINDS.items():
+        if kind.service == service:
+            try:
+                found[name] = {str(item.id): item for item in kind.listed(cloud)}
+            except FAULTS as exc:
+                faults.append(f"{name}s cannot be listed: {exc}")
+    if faults:
+        raise ProofError("; ".join(faults))
+    return found
 
 
 def inventory(cloud: Any) -> Items:
     """Everything that the project owns."""
-    found: Items = {kind: {} for kind in KINDS}
+    return merged(together(*(lambda service=service: listed(cloud, service) for service in SERVICES)))
 
-    def lane(service: str) -> None:
-        faults = []
-        for name, kind in KINDS.items():
-            if kind.service == service:
-                try:
-                    found[name] = {str(item.id): item for item in kind.listed(cloud)}
-                except FAULTS as exc:
-                    faults.append(f"{name}s cannot be listed: {exc}")
-        if faults:
-            raise ProofError("; ".join(faults))
 
-    together(*(lambda service=service: lane(service) for service in SERVICES))
-    return found
+def merged(lists: Iterable[Items]) -> Items:
+    """The services' lists as one, in the order of KINDS."""
+    found = {kind: items for of_service in lists for kind, items in of_service.items()}
+    return {kind: found[kind] for kind in KINDS}
 
 
 def labelled(items: Items, prefix: str) -> Items:
@@ -212,8 +223,11 @@ class Proof:
         self.cloud, self.settings, self.tell = cloud, settings, tell
         self.name = f"{settings.prefix}-{run}"
         self.report = Report()
+        self.before: Items | None = None  # what there was, where that is known
         self.made: Items = {kind: {} for kind in KINDS}
-        self.started = threading.Event()  # there is an instance with a login, or there will be none
+        # What has happened to an instance, or will not: Nova was asked for it, it shows a login, it was reached.
+        self.asked, self.started, self.reached = threading.Event(), threading.Event(), threading.Event()
+        self.landed: tuple[Any, str] | None = None  # that instance, and its SSH host key
 
     # -- time
 
@@ -269,7 +283,7 @@ class Proof:
     # -- removal
 
     def remove(self, items: Items) -> None:
-        """Remove these, the services' side by side. Goes on after a fault."""
+        """Remove these, the services' side by side, and forget what is gone. Goes on after a fault."""
         server_gone = threading.Event()
 
         def lane(service: str) -> None:
@@ -279,18 +293,21 @@ class Proof:
                     continue
                 if name == AFTER_THE_SERVER[0]:
                     server_gone.wait()
-                for identity, item in items[name].items():
+                for identity, item in list(items[name].items()):
                     if name == "subnet" and item.network_id in items["network"]:
                         continue  # it goes with its network
                     try:
-                        kind.delete(self.cloud, item)
-                    except sdk.NotFoundException:
-                        continue
+                        with contextlib.suppress(sdk.NotFoundException):
+                            kind.delete(self.cloud, item)
                     except FAULTS as exc:
                         faults.append(f"{name} {identity}: {exc}")
+                        continue
+                    if name != "server":  # which takes its time
+                        del items[name][identity]
                 if name == "server" and items[name]:
                     try:
                         self.until("the removal of the server", lambda: self._are_gone(items["server"]))
+                        items["server"].clear()
                     except STOPS as exc:
                         faults.append(str(exc))
                     server_gone.set()
@@ -312,13 +329,83 @@ class Proof:
 
     def run(self) -> None:
         """All of it, from the image to the answer over SSH."""
-        image, (flavor, key), (external, network, subnet) = together(self._image, self._account, self._network)
-        first = self._ask(image, flavor, network)
-        (server, host_key), floating = together(
-            lambda: self._to_screen(first, lambda: self._ask(image, flavor, network)),
-            lambda: self._way_in(external, subnet),
+        image, (flavor, key), (external, group, network, subnet) = self._parts()
+        together(
+            lambda: self._see(lambda: self._ask(image, flavor, network)),
+            lambda: self._reach(external, group, network, subnet, key),
         )
-        if server.id != first.id:
+
+    def _parts(self) -> list[Any]:
+        """What an instance is made of: of each service as soon as nothing of an earlier proof is in it.
+
+        The services are listed side by side, and a list of Nova's that takes its time is not waited for where networks are made.
+        """
+        with ThreadPoolExecutor(len(SERVICES) + 1) as pool:
+            lists = {service: pool.submit(listed, self.cloud, service) for service in SERVICES}
+            cleared = pool.submit(self._clear, lists)
+
+            def lane(service: str, make: Callable[[], Any]) -> Any:
+                mine = lists[service]
+                if mine.exception() or any(labelled(mine.result(), self.settings.prefix).values()):
+                    cleared.result()
+                return make()
+
+            makers = {"image": self._image, "compute": self._account, "network": self._network}
+            lanes = (partial(lane, service, make) for service, make in makers.items())
+            return together(cleared.result, *lanes)[1:]
+
+    def _clear(self, lists: Mapping[str, Future[Items]]) -> None:
+        """Note what there is, and remove what an earlier proof left because it was killed."""
+        with self.step("list what is there"):
+            found = merged(together(*(future.result for future in lists.values())))
+        self.before = found
+        if any((left := labelled(found, self.settings.prefix)).values()):
+            with self.step("remove what an earlier proof left"):
+                self.remove(left)
+
+    def _see(self, ask: Callable[[], Any]) -> None:
+        """The instance as the cloud shows it: its console, its screen, and who runs it. It goes when it was reached, too."""
+        try:
+            first = ask()
+            self.asked.set()
+            server, _host_key = self.landed = self._last_of(first, ask)
+        finally:
+            self.started.set()
+            self.asked.set()
+        together(lambda: self._see_screen(server), lambda: self._see_who(server))
+        self.reached.wait()
+        self._take_away("the instance", "server")
+
+    def _take_away(self, what: str, *kinds: str) -> None:
+        """Some of what was made, while something else still goes on."""
+        with self.step(f"take {what} away again"):
+            self.remove({kind: self.made[kind] if kind in kinds else {} for kind in KINDS})
+
+    def _see_screen(self, server: Any) -> None:
+        with self.step("see the screen through noVNC"):
+            self.report.seen["screen"] = self._screen(server)
+
+    def _see_who(self, server: Any) -> None:
+        with self.step("see who runs the instance"):
+            told = self.until("an answer", lambda: self.cloud.compute.get_server(server.id))
+            self.report.seen["hypervisor"] = told.hypervisor_hostname
+
+    def _reach(self, external: Any, group: Any, network: Any, subnet: Any, key: Path) -> None:
+        """The instance from outside, by a way in that is made while it boots, and goes while its screen is looked at."""
+        try:
+            way_in = self._way_in(external, group, subnet)
+            self.started.wait()
+            if way_in is None or self.landed is None:
+                return
+            self._use(way_in, self.landed, network, key)
+        finally:
+            self.reached.set()
+        self._take_away("the way in", "floating IP", "router")
+
+    def _use(self, way_in: tuple[Any, str], landed: tuple[Any, str], network: Any, key: Path) -> None:
+        """The way in, which an instance that was lost may have."""
+        (floating, holder), (server, host_key) = way_in, landed
+        if holder != server.id:
             with self.step("give the floating IP to the instance that stayed"):
                 self.cloud.network.update_ip(floating, port_id=self._port(server).id)
         address = str(floating.floating_ip_address)
@@ -326,10 +413,10 @@ class Proof:
             self.until("an answer", lambda: _ok(["ping", "-c", "1", "-W", "2", address]))
         with self.step("log in over SSH with the injected key"):
             self.report.seen["ssh"] = self._ssh(address, key, host_key)
+        self.report.seen |= {"floating_ip": address, "mtu": network.mtu}
         with self.step("see the instance's MTU"):
             if network.mtu and (mtu := self.report.seen["ssh"]["mtu"]) != network.mtu:
                 raise ProofError(f"the instance's MTU is {mtu}, its network's is {network.mtu}")
-        self.report.seen |= {"floating_ip": address, "mtu": network.mtu, "hypervisor": server.hypervisor_hostname}
 
     def _keep(self, kind: str, item: Any) -> Any:
         self.made[kind][str(item.id)] = item
@@ -354,16 +441,13 @@ class Proof:
             self.until("a compute node that takes instances", self._has_hypervisor)
         return flavor, key
 
-    def _network(self) -> tuple[Any, Any, Any]:
-        """What an instance needs to start, and where its floating IP will come from."""
+    def _network(self) -> tuple[Any, Any, Any, Any]:
+        """Where a floating IP will come from, and what an instance needs to start: its security group, network and subnet."""
         api, name = self.cloud.network, self.name
         with self.step("find the external network"):
             external = self._external()
         with self.step("make a security group"):
             group = self._keep("security group", api.create_security_group(name=name))
-            rules = ({"protocol": "icmp"}, {"protocol": "tcp", "port_range_min": 22, "port_range_max": 22})
-            every = {"security_group_id": group.id, "direction": "ingress", "ethertype": "IPv4"}
-            api.create_security_group_rules([every | rule for rule in rules])
         with self.step("make a network and a subnet"):
             network = self._keep("network", api.create_network(name=name))
             subnet = self._keep(
@@ -373,23 +457,30 @@ class Proof:
                     cidr=self.settings.cidr, dns_nameservers=self.settings.dns,
                 ),
             )  # fmt: skip
-        return external, network, subnet
+        return external, group, network, subnet
 
-    def _way_in(self, external: Any, subnet: Any) -> Any:
-        """What it needs to be reached, made while it boots: a floating IP; None where there will be no instance.
+    def _way_in(self, external: Any, group: Any, subnet: Any) -> tuple[Any, str] | None:
+        """What it needs to be reached, made while it boots: a floating IP, and the id of the instance that has it.
 
-        Neutron has nothing to do while Nova looks for a place for the instance, and the router is made then. From there until
-        the instance has its network Nova asks it again and again, and each question would wait behind a dear request; a guest
-        that boots asks for little.
+        None where there will be no instance. Neutron has little to do while Nova takes the request for the instance, and nothing
+        while Nova looks for a place for it: the rules and the router are made then. From there until the instance has its network
+        Nova asks it again and again, and each question would wait behind a dear request; a guest that boots asks for little.
         """
         api, gateway = self.cloud.network, {"network_id": external.id}
+        with self.step("let ping and SSH in"):
+            rules = ({"protocol": "icmp"}, {"protocol": "tcp", "port_range_min": 22, "port_range_max": 22})
+            every = {"security_group_id": group.id, "direction": "ingress", "ethertype": "IPv4"}
+            api.create_security_group_rules([every | rule for rule in rules])
+        self.asked.wait()
+        if self._is_over():
+            return None
         with self.step("make a router"):
             router = self._keep("router", api.create_router(name=self.name, external_gateway_info=gateway))
         with self.step("see the instance's address"):
             # Whether there will be an instance is known first to who waits for it.
             self.until("an address", lambda: self._has_address() or self.started.is_set())
-            if self.started.is_set() and not self._has_address():
-                return None
+        if self._is_over():
+            return None
         with self.step("connect the subnet to the router"):
             api.add_interface_to_router(router, subnet_id=subnet.id)
         with self.step("give the instance a floating IP"):
@@ -400,11 +491,15 @@ class Proof:
                     return None
                 wanted = {"floating_network_id": external.id, "port_id": port.id, "description": self.name}
                 try:
-                    return self._keep("floating IP", api.create_ip(**wanted))
+                    return self._keep("floating IP", api.create_ip(**wanted)), port.device_id
                 except sdk.NotFoundException:  # the port went with an instance that was lost
                     if not left:
                         raise
         raise AssertionError("starts is at least 1")
+
+    def _is_over(self) -> bool:
+        """Whether there is no instance, and will be none."""
+        return self.started.is_set() and self.landed is None
 
     def _server(self) -> Any:
         """The one that there is; None between one that was lost and the next."""
@@ -426,22 +521,8 @@ class Proof:
         server = server or self._server()
         return server and next(self.cloud.network.ports(device_id=server.id), None)
 
-    def _to_screen(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
-        """The instance that a person has seen at work, all that Nova tells of it, and its SSH host key."""
-        server, host_key = self._to_login(server, ask)
-        with self.step("see the screen through noVNC"):
-            self.report.seen["screen"] = self._screen(server)
-        with self.step("see who runs the instance"):
-            return self.until("an answer", lambda: self.cloud.compute.get_server(server.id)), host_key
-
-    def _to_login(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
-        """The instance that a person can log in to, another one where the hypervisor lost it, and its SSH host key."""
-        try:
-            return self._last_of(server, ask)
-        finally:
-            self.started.set()
-
     def _last_of(self, server: Any, ask: Callable[[], Any]) -> tuple[Any, str]:
+        """The instance that a person can log in to, another one where the hypervisor lost it, and its SSH host key."""
         for left in reversed(range(self.settings.starts)):
             self._see_start(server)
             begun = time.monotonic()
@@ -650,11 +731,6 @@ def prove(
             cloud.authorize()
         if check:
             return proof.report, None, []
-        with proof.step("list what is there"):
-            before = inventory(cloud)
-        if any((left := labelled(before, settings.prefix)).values()):
-            with proof.step("remove what an earlier proof left"):
-                proof.remove(left)
     except ProofError as exc:
         return proof.report, str(exc), []
     faults: list[str] = []
@@ -667,13 +743,14 @@ def prove(
         try:
             with proof.step("remove everything again"):
                 proof.remove(proof.made)
-            with proof.step("see that nothing remains"):
-                after = inventory(cloud)
-                # An answer that was lost, or a killed one's late success: made, and not known to us until now.
-                if any((left := labelled(after, settings.prefix)).values()):
-                    proof.remove(left)
+            if proof.before is not None:
+                with proof.step("see that nothing remains"):
                     after = inventory(cloud)
-                remaining = new(before, after)
+                    # An answer that was lost, or a killed one's late success: made, and not known to us until now.
+                    if any((left := labelled(after, settings.prefix)).values()):
+                        proof.remove(left)
+                        after = inventory(cloud)
+                    remaining = new(proof.before, after)
         except ProofError as exc:
             faults.append(str(exc))
     return proof.report, "; ".join(faults) or None, remaining

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,29 +86,67 @@ def test_a_cloud_that_works(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
     report, fault, remaining = prove(cloud, tmp_path, timeout=60)
     assert (fault, remaining, cloud.left) == (None, [], set())
     assert cloud.before <= cloud.owned()
-    # Nova asks Neutron until an instance has its network: the router is made before that, and connected after it. Subnets go
-    # with their network.
+    # What an earlier proof left goes before anything is made beside it.
+    assert position(cloud, "DELETE /network/v2.0/networks/.*") < position(cloud, "POST /network/v2.0/networks")
+    # Nova asks Neutron until an instance has its network: the router is made before that, and connected after it.
     order = [
         "POST /compute/v2.1/servers",
         "POST /network/v2.0/routers",
         "GET .*/servers/[^/]+/ips",
         "PUT .*/add_router_interface",
     ]
-    at = [next(at for at, line in enumerate(cloud.asked) if re.fullmatch(pattern, line)) for pattern in order]
+    at = [position(cloud, pattern) for pattern in order]
     assert at == sorted(at)
-    # All of a server is asked for once, when it has shown what it can: Nova asks Neutron each time, which makes the way in.
+    # All of a server is asked for once, when it shows a login: Nova asks Neutron each time, which makes the way in.
     asked_all = [
         at for at, line in enumerate(cloud.asked) if re.fullmatch(r"GET /compute/v2.1/servers/servers-[^/]+", line)
     ]
-    shown = next(at for at, line in enumerate(cloud.asked) if line.endswith("/remote-consoles"))
-    assert len(asked_all) == 1 and asked_all[0] > shown
+    assert len(asked_all) == 1 and asked_all[0] > position(cloud, "POST /compute/v2.1/servers/.*/action")
+    # Subnets go with their network.
     assert not [line for line in cloud.asked if line.startswith("DELETE /network/v2.0/subnets/")]
-    assert [step["step"] for step in report.steps][-3:] == [
-        "see the instance's MTU", "remove everything again", "see that nothing remains",
-    ]  # fmt: skip
+    # The way in goes while the screen is looked at, the instance after that, and what is gone is not removed a second time.
+    steps = [step["step"] for step in report.steps]
+    assert steps.index("see the instance's MTU") < steps.index("take the way in away again") < len(steps) - 2
+    assert steps.index("see the screen through noVNC") < steps.index("take the instance away again") < len(steps) - 2
+    assert steps[-2:] == ["remove everything again", "see that nothing remains"]
+    assert [
+        sum(line.startswith(f"DELETE /network/v2.0/{kind}/") for line in cloud.asked)
+        for kind in ("routers", "floatingips")
+    ] == [1, 2]
+    assert len([line for line in cloud.asked if line.startswith("DELETE /compute/v2.1/servers/")]) == 1
     assert report.seen["ssh"] == {"hostname": "guest", "kernel": "6.12.0", "mtu": 1442}
     assert report.seen["floating_ip"] == "203.0.113.107" and report.seen["hypervisor"] == "node2"
     assert report.seen["screen"]["lit"] > 100 and Path(report.seen["screen"]["picture"]).read_bytes()[:4] == b"\x89PNG"
+
+
+def position(cloud: cloud_peer.Cloud, pattern: str) -> int:
+    """Of a request among all of them."""
+    return next(at for at, line in enumerate(cloud.asked) if re.fullmatch(pattern, line))
+
+
+@pytest.mark.parametrize("left", ["networks", "images"])
+def test_a_list_that_takes_its_time(
+    cloud: cloud_peer.Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """It is not waited for where another service is used, unless an earlier proof left something in that."""
+    cloud.add(left, name="test-proof-killed")
+    slow = cloud.held["GET /compute/v2.1/servers"] = threading.Event()
+    cloud.faults["POST /compute/v2.1/servers$"] = (403, ERROR)
+    made = []
+
+    def network(self: proof.Proof, make: Callable[[proof.Proof], Any] = proof.Proof._network) -> Any:
+        made.append(slow.is_set())
+        slow.set()
+        return make(self)
+
+    monkeypatch.setattr(proof.Proof, "_network", network)
+    timer = threading.Timer(1, slow.set)
+    timer.start()
+    _report, fault, remaining = prove(cloud, tmp_path)
+    timer.cancel()
+    assert fault and fault.startswith("ask for a server: ")
+    assert made == [left == "networks"]
+    assert (remaining, cloud.left) == ([], set())
 
 
 FAULTS = [
@@ -116,7 +155,7 @@ FAULTS = [
     ("PUT /image/v2/images/[^/]+/file", (500, None), "upload an image: ", "the room in its store"),
     ("POST /compute/v2.1/os-keypairs", (403, ERROR), "make a key pair: ", "Quota exceeded"),
     ("POST /network/v2.0/security-groups$", (409, NEUTRON), "make a security group: ", "Quota exceeded for resources"),
-    ("POST /network/v2.0/security-group-rules", (409, NEUTRON), "make a security group: ", "Quota exceeded"),
+    ("POST /network/v2.0/security-group-rules", (409, NEUTRON), "let ping and SSH in: ", "Quota exceeded"),
     ("POST /network/v2.0/routers", (409, NEUTRON), "make a router: ", "Quota exceeded"),
     ("PUT /network/v2.0/routers/.*", (400, GONE), "connect the subnet to the router: ", "neutron-api's journal"),
     ("POST /network/v2.0/floatingips", (409, GONE), "give the instance a floating IP: ", "No more IP addresses"),
@@ -129,6 +168,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize(("request_", "answer", "step", "said"), FAULTS, ids=[f"{f[0]}-{f[1][0]}" for f in FAULTS])
 def test_a_request_that_is_refused(
     cloud: cloud_peer.Cloud,
