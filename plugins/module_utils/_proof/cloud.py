@@ -66,6 +66,7 @@ MENDS = {
     "log in over SSH with the injected key": "see the metadata agent's journal on the compute node, and the end of the console log",
     "see the instance's MTU": "see global_physnet_mtu and the MTU of the tunnel network",
     "take the instance away again": "see nova-compute's journal",
+    "take the network away again": "see neutron-api's journal",
     "take the way in away again": "see neutron-api's journal",
     "remove everything again": "remove by hand what the message names; the next proof tries again, too",
 }  # fmt: skip
@@ -225,8 +226,8 @@ class Proof:
         self.report = Report()
         self.before: Items | None = None  # what there was, where that is known
         self.made: Items = {kind: {} for kind in KINDS}
-        # What has happened to an instance, or will not: Nova was asked for it, it shows a login, it was reached.
-        self.asked, self.started, self.reached = threading.Event(), threading.Event(), threading.Event()
+        # What has happened to an instance, or will not: Nova was asked for it, it shows a login, it was reached, it is gone.
+        self.asked, self.started, self.reached, self.gone = (threading.Event() for _ in range(4))
         self.landed: tuple[Any, str] | None = None  # that instance, and its SSH host key
 
     # -- time
@@ -304,6 +305,9 @@ class Proof:
                         continue
                     if name != "server":  # which takes its time
                         del items[name][identity]
+                    if name == "network":
+                        for subnet in [key for key, one in items["subnet"].items() if one.network_id == identity]:
+                            del items["subnet"][subnet]
                 if name == "server" and items[name]:
                     try:
                         self.until("the removal of the server", lambda: self._are_gone(items["server"]))
@@ -369,12 +373,13 @@ class Proof:
             first = ask()
             self.asked.set()
             server, _host_key = self.landed = self._last_of(first, ask)
-        finally:
             self.started.set()
-            self.asked.set()
-        together(lambda: self._see_screen(server), lambda: self._see_who(server))
-        self.reached.wait()
-        self._take_away("the instance", "server")
+            together(lambda: self._see_screen(server), lambda: self._see_who(server))
+            self.reached.wait()
+            self._take_away("the instance", "server")
+        finally:
+            for event in (self.gone, self.started, self.asked):
+                event.set()
 
     def _take_away(self, what: str, *kinds: str) -> None:
         """Some of what was made, while something else still goes on."""
@@ -401,6 +406,10 @@ class Proof:
         finally:
             self.reached.set()
         self._take_away("the way in", "floating IP", "router")
+        # Nova takes the port away long before it has done with the instance.
+        self.until("the removal of the instance's port", lambda: self.gone.is_set() or not self._port())
+        if not self._port():
+            self._take_away("the network", "subnet", "network", "security group")
 
     def _use(self, way_in: tuple[Any, str], landed: tuple[Any, str], network: Any, key: Path) -> None:
         """The way in, which an instance that was lost may have."""

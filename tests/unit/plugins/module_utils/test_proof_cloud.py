@@ -108,11 +108,12 @@ def test_a_cloud_that_works(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
     steps = [step["step"] for step in report.steps]
     assert steps.index("see the instance's MTU") < steps.index("take the way in away again") < len(steps) - 2
     assert steps.index("see the screen through noVNC") < steps.index("take the instance away again") < len(steps) - 2
+    assert "take the network away again" in steps
     assert steps[-2:] == ["remove everything again", "see that nothing remains"]
     assert [
         sum(line.startswith(f"DELETE /network/v2.0/{kind}/") for line in cloud.asked)
-        for kind in ("routers", "floatingips")
-    ] == [1, 2]
+        for kind in ("routers", "floatingips", "networks")
+    ] == [1, 2, 2]
     assert len([line for line in cloud.asked if line.startswith("DELETE /compute/v2.1/servers/")]) == 1
     assert report.seen["ssh"] == {"hostname": "guest", "kernel": "6.12.0", "mtu": 1442}
     assert report.seen["floating_ip"] == "203.0.113.107" and report.seen["hypervisor"] == "node2"
