@@ -227,7 +227,7 @@ class Proof:
         self.before: Items | None = None  # what there was, where that is known
         self.made: Items = {kind: {} for kind in KINDS}
         # What has happened to an instance, or will not: Nova was asked for it, it shows a login, it was reached, it is gone.
-        self.asked, self.started, self.reached, self.gone = (threading.Event() for _ in range(4))
+        self.asked, self.started, self.reached, self.gone = (threading.Event() for _unused in range(4))
         self.landed: tuple[Any, str] | None = None  # that instance, and its SSH host key
 
     # -- time
