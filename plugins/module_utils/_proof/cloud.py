@@ -66,6 +66,7 @@ MENDS = {
     "log in over SSH with the injected key": "see the metadata agent's journal on the compute node, and the end of the console log",
     "see the instance's MTU": "see global_physnet_mtu and the MTU of the tunnel network",
     "take the instance away again": "see nova-compute's journal",
+    "see the instance's port gone": "see nova-compute's and neutron-api's journals",
     "take the network away again": "see neutron-api's journal",
     "take the way in away again": "see neutron-api's journal",
     "remove everything again": "remove by hand what the message names; the next proof tries again, too",
@@ -406,9 +407,10 @@ class Proof:
         finally:
             self.reached.set()
         self._take_away("the way in", "floating IP", "router")
-        # Nova takes the port away long before it has done with the instance.
-        self.until("the removal of the instance's port", lambda: self.gone.is_set() or not self._port())
-        if not self._port():
+        with self.step("see the instance's port gone"):
+            # Nova takes it away long before it has done with the instance. Where it stays, the network stays until the end.
+            last = self.until("that", lambda: "gone" if not self._port() else "stays" if self.gone.is_set() else None)
+        if last == "gone":
             self._take_away("the network", "subnet", "network", "security group")
 
     def _use(self, way_in: tuple[Any, str], landed: tuple[Any, str], network: Any, key: Path) -> None:

@@ -370,6 +370,28 @@ def test_an_instance_that_is_not_reached(
     assert (remaining, cloud.left) == ([], set())
 
 
+@pytest.mark.usefixtures("programs")
+def test_a_port_of_which_neutron_does_not_tell(
+    cloud: cloud_peer.Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault that is told with its step, as everywhere; and the network goes at the end."""
+    monkeypatch.setattr(proof.Proof, "_screen", lambda *_: {})  # seen in the test of a cloud that works
+    taken, gone = proof.Proof._take_away, threading.Event()
+
+    def take_away(self: proof.Proof, what: str, *kinds: str) -> None:
+        taken(self, what, *kinds)
+        if what == "the way in":
+            cloud.faults["GET /network/v2.0/ports"], cloud.passing["GET /network/v2.0/ports"] = (403, NEUTRON), 1
+            threading.Timer(1, gone.set).start()  # until then there is an instance, and so a question
+
+    monkeypatch.setattr(proof.Proof, "_take_away", take_away)
+    waiting = proof.Proof._see_who
+    monkeypatch.setattr(proof.Proof, "_see_who", lambda self, server: (waiting(self, server), gone.wait(10)))
+    _report, fault, remaining = prove(cloud, tmp_path)
+    assert fault and fault.startswith("see the instance's port gone: ")
+    assert (remaining, cloud.left) == ([], set())
+
+
 def test_who_may_make_no_flavor_takes_one(cloud: cloud_peer.Cloud, tmp_path: Path) -> None:
     cloud.faults["POST /compute/v2.1/flavors"] = (403, ERROR)
     cloud.faults["GET /compute/v2.1/os-hypervisors"] = (403, ERROR)
