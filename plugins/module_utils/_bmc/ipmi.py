@@ -141,7 +141,7 @@ class Session(PyghmiSession):
     def _receive(self, until: float) -> bool:
         """Take in one packet; False when there was none until then."""
         if self.deadline.left() <= 0:
-            raise BmcError("bmc_timeout", self._silence())
+            raise BmcError("bmc_timeout" if self.heard else "bmc_unreachable", self._silence())
         left = min(until, self.deadline.at) - time.monotonic()
         if left <= 0:
             return False

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 USER, PASSWORD = "admin", "planted-471-pass"
@@ -82,6 +83,10 @@ class Peer:
 
     def calls(self, prefix: str = "") -> list[str]:
         return [call for call in self.read("calls").splitlines() if call.startswith(prefix)]
+
+    def power_states(self) -> list[str]:
+        """What the power was set to, one after the other; on and off are told again where the answer takes half a second."""
+        return [call for call, _again in groupby(self.calls("power"))]
 
 
 def _state(folder: Path, power: int) -> None:

@@ -27,7 +27,7 @@ def test_dark_rack_to_ssh_and_then_nothing(rack: Callable[..., Rack]) -> None:
 
     out = r.run()
     assert [node.writes for node in r.nodes.values()] == [1, 1]
-    assert [node.bmc.calls("power") for node in r.nodes.values()] == [["power 1"], ["power 1"]]
+    assert [node.bmc.power_states() for node in r.nodes.values()] == [["power 1"], ["power 1"]]
     assert r.events("node1")[-2:] == ["ssh_up", "deployed"]
     assert (r.root / "nodes/node1/host_keys").read_text().startswith("node1,192.0.2.1 ssh-ed25519 ")
     assert not list((r.root / "awaited").iterdir())
@@ -110,8 +110,8 @@ def test_a_boot_that_hangs_is_made_once_more(rack: Callable[..., Rack]) -> None:
         *("ordered", "boot_device_set", "powered_on", "failed", "withdrawn"),
         *("ordered", "boot_device_set", "powered_on", "withdrawn", "ssh_up", "deployed"),
     ]
-    assert one.bmc.calls("power") == ["power 1", "power 0", "power 1"]
-    assert five.bmc.calls("power") == ["power 1"]
+    assert one.bmc.power_states() == ["power 1", "power 0", "power 1"]
+    assert five.bmc.power_states() == ["power 1"]
     failed = dict(re.findall(r"^fatal: \[(node\d)\].*?stopped (.*?): ", out, re.MULTILINE))
     assert failed == {
         "node2": "in its second boot, at hop agent (hung)",

@@ -50,7 +50,7 @@ def test_killed_at_every_event_and_run_again(rack: Callable[..., Rack]) -> None:
     assert r.events("node1").count("ordered") == 1
     assert not list((r.root / "awaited").iterdir())
     assert r.events("node1")[-2:] == ["ssh_up", "deployed"]
-    assert node.bmc.calls("power") == ["power 1"]
+    assert node.bmc.power_states() == ["power 1"]
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["confirmed again", "no longer confirmed"])
