@@ -45,9 +45,14 @@ def metal_to_ssh(events: list[dict[str, Any]]) -> tuple[float, float] | None:
     return up - on, written - claimed
 
 
-def tell_demo(title: str, report: dict[str, Any]) -> None:
-    """A demo's stages beside their budgets, and the whole beside the target of what it was: cold, with images, or a second."""
-    built = any("Build the golden image" in stage["changed"] for stage in report["stages"])
+def tell_demo(title: str, path: Path) -> None:
+    """A demo's stages beside their budgets, and the whole beside the target of what it was: cold, with images, or a second.
+
+    An image that the cache had is older than the run whose report this is.
+    """
+    report = json.loads(path.read_text())
+    image = line.SEED_ROOT / "http/images" / f"{report['images']['golden']}.json"
+    built = image.stat().st_mtime > path.stat().st_mtime - report["seconds"]
     changed = sum(report["changed"].values())
     kind, most = ("cold", 1800) if built else ("with images in the cache", 1200) if changed else ("nothing to do", 180)
     print(f"  {title}, {kind}: {changed} tasks changed something")
@@ -81,8 +86,8 @@ def main() -> None:
         return
     report = json.loads(demo.REPORT.read_text())
     if demo.REPORT_BUILT.exists() and not any(report["changed"].values()):
-        tell_demo("the last demo that built something", json.loads(demo.REPORT_BUILT.read_text()))
-    tell_demo("the last demo", report)
+        tell_demo("the last demo that built something", demo.REPORT_BUILT)
+    tell_demo("the last demo", demo.REPORT)
     names = sorted(report["nodes"])
     for name in names:
         if took := metal_to_ssh(line.events(name)):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -57,23 +58,35 @@ def test_a_miss_is_said(capsys: pytest.CaptureFixture[str], value: float, bounds
     assert capsys.readouterr().out == said
 
 
-def demo(changed: int, seconds: float, *tasks: str) -> dict[str, Any]:
-    stage = {"name": "build_images", "seconds": seconds, "budget": 420, "changed": list(tasks)}
-    return {"stages": [stage], "seconds": seconds, "changed": {"seed": changed}, "memory_peak": 15 << 30}
-
-
 @pytest.mark.parametrize(
-    ("report", "said"),
+    ("changed", "seconds", "image_age", "said"),
     [
-        (demo(2, 2000, "Build the golden image"), "together: 2000 s (at most 1800)  MISSED"),
-        (demo(1, 1100, "Build the ramdisk"), "together: 1100 s (at most 1200)\n"),
-        (demo(0, 200), "together: 200 s (at most 180)  MISSED"),
+        (2, 2000, 1900, "cold: 2 tasks changed something\n"),
+        (2, 2000, 1900, "together: 2000 s (at most 1800)  MISSED"),
+        (2, 1100, 1101, "with images in the cache: 2 tasks changed something\n"),
+        (1, 1201, 99999, "together: 1201 s (at most 1200)  MISSED"),
+        (0, 200, 2000, "together: 200 s (at most 180)  MISSED"),
     ],
 )
 def test_each_kind_of_demo_has_its_target(
-    capsys: pytest.CaptureFixture[str], report: dict[str, Any], said: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changed: int,
+    seconds: float,
+    image_age: float,
+    said: str,
 ) -> None:
-    rack.tell_demo("a demo", report)
+    monkeypatch.setattr(rack.line, "SEED_ROOT", tmp_path)
+    stage = {"name": "build_images", "seconds": seconds, "budget": 420, "changed": ["Build the golden image"] * changed}
+    report = {"stages": [stage], "seconds": seconds, "changed": {"seed": changed}, "memory_peak": 15 << 30}
+    path, image = tmp_path / "report.json", tmp_path / "http/images/golden.json"
+    image.parent.mkdir(parents=True)
+    image.touch()
+    path.write_text(json.dumps({**report, "images": {"golden": "golden"}}))
+    os.utime(path, (1e9, 1e9))
+    os.utime(image, (1e9 - image_age, 1e9 - image_age))
+    rack.tell_demo("a demo", path)
     told = capsys.readouterr().out
     assert said in told
     assert "memory in use: 15 GiB (at most 14)  MISSED" in told
