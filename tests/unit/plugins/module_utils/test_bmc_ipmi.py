@@ -243,6 +243,7 @@ def test_a_black_hole_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> N
         assert 2 <= len(got) <= 5
         monkeypatch.setattr(ipmi, "CONTACT", 1.0)
         assert code_of(port, 60) == "bmc_unreachable"
+        assert code_of(port, 0) == "bmc_unreachable"  # the deadline ends before any wait does
 
 
 def test_a_name_that_does_not_resolve() -> None:
